@@ -1,0 +1,8 @@
+"""The kinds of probe. A new one is one file here, one test, and one line below."""
+
+from typing import Any
+
+from probes.core.contract import Probe
+
+REGISTRY: dict[str, Probe[Any]] = {}
+"""Kind, as written in YAML, to probe. Alphabetical."""
