@@ -1,0 +1,90 @@
+"""One run of one job: fresh context, deadline, verdict on the exception. The only place that catches `Exception`."""
+
+import asyncio
+import errno
+import logging
+import time
+from collections.abc import Callable
+from operator import attrgetter
+from time import perf_counter
+
+from agent.job import Job
+from probes.core.codes import known
+from probes.core.context import Context, Shared
+from probes.core.contract import Failed, Inconclusive, Outcome, Run, Stopped
+from probes.core.reasons import Reason
+
+log = logging.getLogger("fogbell.runner")
+
+DEADLINE_REASONS = {
+    "resolve": Reason.DNS_TIMEOUT,
+    "connect": Reason.CONNECT_TIMEOUT,
+    "tls": Reason.TLS_TIMEOUT,
+}
+"""Phase that was open at the deadline to reason; any other is `timeout`."""
+
+_MESSAGE_CHARACTERS = 500
+
+
+async def run_once(job: Job, shared: Shared, late_since: Callable[[float], bool] = lambda _: False) -> Run:
+    """Run the job once, to its end or its deadline, and say how it went.
+
+    `late_since` tells whether the agent itself was late since a moment of perf_counter. Cancelling leaves no run.
+    """
+    started = time.time()
+    context = Context(job.name, shared)
+    stopped = await _attempt(job, context)
+    seconds = perf_counter() - context.started
+    outcome = _outcome(stopped)
+    return Run(
+        probe=job.name,
+        started=started,
+        seconds=seconds,
+        outcome=outcome,
+        reason=stopped.reason if stopped else None,
+        failed_step=_failed_step(stopped, context),
+        message=stopped.message[:_MESSAGE_CHARACTERS] if stopped else "",
+        code=known(stopped.code) if stopped else "",
+        steps=tuple(sorted(context.steps, key=attrgetter("started"))) if len(context.steps) > 1 else tuple(context.steps),
+        measured=tuple(context.measured),
+        evidence=tuple(context.evidence_found.items()),
+        tainted=late_since(context.started),
+    )
+
+
+async def _attempt(job: Job, context: Context) -> Stopped | None:
+    try:
+        async with asyncio.timeout(job.timeout) as deadline:
+            await job.probe.run(context, job.settings)
+    except Stopped as stopped:
+        return stopped
+    except TimeoutError as error:
+        return _at_deadline(job, context) if deadline.expired() else _bug(job, error)
+    except Exception as error:  # noqa: BLE001 - a probe's bug must not end the agent; it gets a name instead
+        return _bug(job, error)
+    return _at_deadline(job, context) if deadline.expired() else None
+
+
+def _at_deadline(job: Job, context: Context) -> Failed:
+    phase = context.blamed.open_phases[-1] if context.blamed and context.blamed.open_phases else ""
+    where = f" in phase {phase}" if phase else ""
+    return Failed(DEADLINE_REASONS.get(phase, Reason.TIMEOUT), f"no result within {job.timeout:g} s{where}")
+
+
+def _bug(job: Job, error: Exception) -> Stopped:
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM}):
+        return Inconclusive(Reason.AGENT_RESOURCES, f"the agent's machine is out of resources: {error}")
+    log.error("bug in a probe", extra={"probe": job.name}, exc_info=error)
+    return Failed(Reason.BUG, f"unexpected {type(error).__name__}; the agent's log has the details")
+
+
+def _outcome(stopped: Stopped | None) -> Outcome:
+    if stopped is None:
+        return Outcome.OK
+    return Outcome.INCONCLUSIVE if isinstance(stopped, Inconclusive) else Outcome.FAILED
+
+
+def _failed_step(stopped: Stopped | None, context: Context) -> str:
+    if stopped is None:
+        return ""
+    return stopped.step or (context.blamed.name if context.blamed else "")
