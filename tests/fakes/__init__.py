@@ -1,0 +1,1 @@
+"""Servers that tests start in process, on loopback, at ports the system chooses."""
