@@ -1,0 +1,35 @@
+"""A listener for line and frame protocols that closes its connections when it ends, so that no task outlives its server."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def serve_stream(serve: Serve, listening: socket.socket, tls: ssl.SSLContext | None = None) -> AsyncIterator[None]:
+    """Call `serve` for each connection on a bound socket while the block runs; a connection is closed when its `serve` returns."""
+    running: set[asyncio.Task[None]] = set()
+
+    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await serve(reader, writer)
+        finally:
+            writer.close()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(one(reader, writer))
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+    server = await asyncio.start_server(accept, sock=listening, ssl=tls)
+    try:
+        yield
+    finally:
+        server.close()
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
