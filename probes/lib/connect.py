@@ -1,0 +1,81 @@
+"""Opens TCP connections: one name, one address, one attempt, and the kernel's own view of the connection afterwards."""
+
+import asyncio
+import socket
+import struct
+import sys
+from dataclasses import dataclass
+
+from probes.core.context import Context
+from probes.core.contract import Failed
+from probes.core.reasons import Reason
+from probes.lib.oserror import stopped_by
+from probes.lib.resolve import is_address
+from probes.lib.wire import Wire
+
+_TCP_INFO_BYTES = 104
+_RTT = struct.Struct("@I")
+_RTT_OFFSET = 68
+_RETRANSMISSIONS_OFFSET = 100
+# struct tcp_info of linux/tcp.h: tcpi_rtt in µs and tcpi_total_retrans. The kernel only ever appends to it.
+
+
+@dataclass(frozen=True, slots=True)
+class KernelView:
+    """What the kernel measured on one connection: smoothed round-trip time in seconds, segments sent again."""
+
+    rtt: float
+    retransmissions: int
+
+
+async def connect(ctx: Context, host: str, port: int, *, family: int = socket.AF_UNSPEC) -> Wire:
+    """Open a connection to the first address of `host` (ASCII, or an address literal), timed as the phases resolve and connect.
+
+    Raises:
+        Failed: with a `dns_*` reason, CONNECT_REFUSED, CONNECT_TIMEOUT (the kernel gave up), UNREACHABLE.
+        Inconclusive: where this machine has no socket, port or memory left.
+
+    """
+    address = host if is_address(host) else await _resolve(ctx, host, family)
+    ctx.evidence("address", address)
+    loop = asyncio.get_running_loop()
+    try:
+        sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    except OSError as error:
+        raise stopped_by(error, address) from error
+    wire = Wire(sock, (address, port))
+    try:
+        sock.settimeout(0)
+        with ctx.phase("connect"):
+            await loop.sock_connect(sock, (address, port))
+        await loop.create_connection(lambda: wire, sock=sock)
+    except OSError as error:
+        wire.close()
+        raise stopped_by(error, f"{address} port {port}") from error
+    except BaseException:
+        wire.close()
+        raise
+    return wire
+
+
+def kernel_view(wire: Wire) -> KernelView | None:
+    """Read what the kernel knows of an open connection (TCP_INFO); None where it tells nothing: closed already, or not Linux."""
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        info = wire.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+    except OSError:
+        return None
+    if len(info) < _TCP_INFO_BYTES:
+        return None
+    (rtt,) = _RTT.unpack_from(info, _RTT_OFFSET)
+    (retransmissions,) = _RTT.unpack_from(info, _RETRANSMISSIONS_OFFSET)
+    return KernelView(rtt / 1e6, retransmissions)
+
+
+async def _resolve(ctx: Context, host: str, family: int) -> str:
+    with ctx.phase("resolve"):
+        addresses = await ctx.shared.lookup(host, family)
+        if not addresses:
+            raise Failed(Reason.DNS_NO_DATA, f"{host}: no address")
+    return addresses[0]
