@@ -4,7 +4,10 @@ Every reason is a label value in metrics, so the list grows only by review. `BLA
 fault?") where the reason alone can; where it cannot, the verdict weighs several probes.
 """
 
+import ast
+import inspect
 from enum import StrEnum
+from itertools import pairwise
 
 
 class Blame(StrEnum):
@@ -160,3 +163,18 @@ _BLAMES = {
 }
 BLAME = dict.fromkeys(Reason, Blame.SERVICE) | {reason: blame for blame, reasons in _BLAMES.items() for reason in reasons}
 """Reason to blame, total over `Reason`."""
+
+
+def _meanings() -> dict[Reason, str]:
+    """Read the text under each member, which Python itself does not keep."""
+    members = ast.parse(inspect.getsource(Reason)).body[0]
+    texts: dict[Reason, str] = {}
+    for member, text in pairwise(members.body if isinstance(members, ast.ClassDef) else ()):
+        match member, text:
+            case ast.Assign(value=ast.Constant(value=str(value))), ast.Expr(value=ast.Constant(value=str(words))):
+                texts[Reason(value)] = words
+    return texts
+
+
+MEANING = _meanings()
+"""Reason to its sentence, total over `Reason`."""
