@@ -1,6 +1,7 @@
 """The one table from the operating system's errors to reasons."""
 
 import errno
+import os
 
 from probes.core.contract import Failed, Inconclusive, Stopped
 from probes.core.reasons import Reason
@@ -34,5 +35,6 @@ REASONS: dict[int | None, Reason] = {
 def stopped_by(error: OSError, peer: str) -> Stopped:
     """Return what to raise for a socket error while talking to `peer`: Inconclusive where the agent's machine is to blame, else Failed."""
     reason = REASONS.get(error.errno, Reason.CONNECTION_RESET if isinstance(error, ConnectionError) else Reason.UNREACHABLE)
-    message = f"{peer}: {error.strerror or error}"
+    # asyncio writes words of its own into strerror.
+    message = f"{peer}: {os.strerror(error.errno).lower() if error.errno else error}"
     return Inconclusive(reason, message) if reason is Reason.AGENT_RESOURCES else Failed(reason, message)

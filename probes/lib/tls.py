@@ -9,11 +9,10 @@ import ssl
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -22,7 +21,6 @@ from pydantic import AfterValidator, Field
 from probes.core.context import Context
 from probes.core.contract import Failed, Inconclusive, Sample, Secret, Settings
 from probes.core.reasons import Reason
-from probes.lib.oserror import stopped_by
 from probes.lib.resolve import ascii_host
 from probes.lib.wire import Wire, tls_stopped
 
@@ -32,9 +30,6 @@ EXPIRY = "certificate_expiry_timestamp_seconds"
 _EXPIRED = {9, 10}
 _WRONG_NAME = {62, 63, 64}
 # X509_V_ERR_… of openssl/x509_vfy.h: not yet valid, expired; hostname, email, address mismatch. All others: no trusted chain.
-
-_HOURS_OF_HANDSHAKE = 24 * 3600.0
-# The runner's deadline rules, not the loop's own limit on handshakes.
 
 _CONTEXTS_KEPT = 64
 
@@ -101,27 +96,23 @@ async def start_tls(ctx: Context, wire: Wire, trust: Trust, server_name: str, *,
 
     Raises:
         CertificateFailed: TLS_EXPIRED, TLS_WRONG_NAME, TLS_UNTRUSTED, TLS_INTERCEPTED.
-        Failed: TLS_HANDSHAKE; CONNECTION_RESET where the peer broke off; PROTOCOL_ERROR where it sent bytes before TLS began.
+        Failed: TLS_HANDSHAKE; CONNECTION_RESET where the peer broke off.
         Inconclusive: where a file that `trust` names cannot be used.
 
     """
     context = await _context(ctx, trust, alpn)
-    wire.refuse_unread()
     name = trust.server_name or server_name
-    handshake: list[ssl.SSLObject] = []
-    token = _HANDSHAKE.set(handshake)
+    tls = wire.wrap(context, name)
     try:
         with ctx.phase("tls"):
-            await _shake(wire, context, name)
+            await _shake(wire, tls)
     except ssl.SSLCertVerificationError as error:
-        certificate = _read(handshake, verified=False)
+        certificate = _read(tls, verified=False)
         measure_certificate(ctx, certificate)
         raise CertificateFailed(_verification_reason(error), f"{name}: {error.verify_message}", certificate) from error
-    finally:
-        _HANDSHAKE.reset(token)
-    certificate = _read(handshake, verified=True)
+    certificate = _read(tls, verified=True)
     measure_certificate(ctx, certificate)
-    ctx.evidence("tls_version", handshake[0].version())
+    ctx.evidence("tls_version", tls.version())
     _check_issuer(trust, certificate)
     return certificate
 
@@ -144,34 +135,13 @@ def measure_certificate(ctx: Context, certificate: Certificate | None) -> None:
         ctx.evidence("certificate_sha256", certificate.fingerprint_sha256)
 
 
-_HANDSHAKE: ContextVar[list[ssl.SSLObject]] = ContextVar("handshake")
-# The loop makes the TLS object in a callback, which runs in a copy of the caller's context: so each handshake finds its own list.
-
-
-class _NotingContext(ssl.SSLContext):
-    """A TLS context that hands each TLS object it makes to the handshake it belongs to."""
-
-    def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
-        made = super().wrap_bio(*args, **kwargs)
-        _HANDSHAKE.get().append(made)
-        return made
-
-
-async def _shake(wire: Wire, context: ssl.SSLContext, name: str) -> None:
-    loop = asyncio.get_running_loop()
-    if wire.transport is None or wire.ended:
-        raise wire.stopped("before TLS began")
+async def _shake(wire: Wire, tls: ssl.SSLObject) -> None:
     try:
-        transport = await loop.start_tls(wire.transport, wire, context, server_hostname=name, ssl_handshake_timeout=_HOURS_OF_HANDSHAKE)
+        await wire.shake(tls)
     except ssl.SSLCertVerificationError:
         raise
     except ssl.SSLError as error:
         raise Failed(Reason.TLS_HANDSHAKE, tls_stopped(error, wire.peer[0]).message) from error
-    except OSError as error:
-        raise stopped_by(error, wire.peer[0]) from error
-    if transport is None:
-        raise Failed(Reason.CONNECTION_RESET, f"{wire.peer[0]}: closed the connection during the TLS handshake")
-    wire.transport = transport
 
 
 def _verification_reason(error: ssl.SSLCertVerificationError) -> Reason:
@@ -189,22 +159,20 @@ def _check_issuer(trust: Trust, certificate: Certificate | None) -> None:
         raise CertificateFailed(Reason.TLS_INTERCEPTED, f"the certificate's issuer is {issued}, which is none of those listed", certificate)
 
 
-def _read(handshake: list[ssl.SSLObject], *, verified: bool) -> Certificate | None:
+def _read(tls: ssl.SSLObject, *, verified: bool) -> Certificate | None:
     """Read the chain of this handshake, or None where there is none or nothing can parse it."""
-    if not handshake:
-        return None
     try:
-        return _parse(tuple(_chain(handshake[0], verified=verified)), verified)
+        return _parse(tuple(_chain(tls, verified=verified)), verified)
     except ValueError:
         return None
 
 
-def _chain(handshake: ssl.SSLObject, *, verified: bool) -> Sequence[bytes]:
+def _chain(tls: ssl.SSLObject, *, verified: bool) -> Sequence[bytes]:
     """DER certificates, the server's first. Public since Python 3.13, before that one attribute further inside."""
     method = "get_verified_chain" if verified else "get_unverified_chain"
     if sys.version_info >= (3, 13):
-        return list(getattr(handshake, method)())
-    return [certificate.public_bytes(_DER) for certificate in getattr(handshake._sslobj, method)() or ()]  # type: ignore[attr-defined] # noqa: SLF001 - see above
+        return list(getattr(tls, method)())
+    return [certificate.public_bytes(_DER) for certificate in getattr(tls._sslobj, method)() or ()]  # type: ignore[attr-defined] # noqa: SLF001 - see above
 
 
 _DER = 2
@@ -288,7 +256,7 @@ def _make(key: _Key) -> ssl.SSLContext:
     """Make a context, unless a run that waited for the thread before us has."""
     if key in _contexts:
         return _contexts[key]
-    context = _NotingContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3 if key.trust.min_version == "1.3" else ssl.TLSVersion.TLSv1_2
     if key.alpn:
         context.set_alpn_protocols(list(key.alpn))

@@ -1,4 +1,8 @@
-"""One TCP connection, plain or with TLS, whose bytes are pulled or fed to a parser."""
+"""One TCP connection, plain or with TLS, whose bytes are pulled or fed to a parser.
+
+TLS runs here on memory buffers rather than in the loop's `start_tls`: so the TLS object is ours to ask about the certificate also when the
+handshake fails, closing never waits for a farewell, and asyncio and uvloop behave alike.
+"""
 
 import asyncio
 import socket
@@ -13,6 +17,10 @@ from probes.lib.oserror import stopped_by
 
 BUFFER_BYTES = 65536
 """Unread bytes at which reading pauses, so that a hostile peer cannot fill memory."""
+
+
+_RECORDS = 65536
+_NO_BUFFER = ssl.MemoryBIO()
 
 
 class Wire(asyncio.Protocol):
@@ -30,11 +38,15 @@ class Wire(asyncio.Protocol):
         self.on_end: Callable[[], None] | None = None
         self.ended = False
         self.error: Exception | None = None
-        """What ended the stream, None for a clean end."""
+        """What ended the stream, None for its end in good order."""
+        self.farewell = True
+        """Whether an end of the stream would be a said one: under TLS, bytes could be cut off unless the peer says that it closes."""
         self.transport: asyncio.Transport | None = None
         self._buffer = bytearray()
         self._paused = False
         self._waiter: asyncio.Future[None] | None = None
+        self._tls: ssl.SSLObject | None = None
+        self._incoming = self._outgoing = _NO_BUFFER
 
     def __enter__(self) -> Self:
         return self
@@ -44,8 +56,10 @@ class Wire(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send `data`. Errors show when reading."""
-        if self.transport is not None:
-            self.transport.write(data)
+        if self._tls is None:
+            self._send(data)
+        else:
+            self._encrypt(self._tls, data)
 
     def close(self) -> None:
         """Close at once: unsent bytes are dropped, no farewell is waited for."""
@@ -90,6 +104,25 @@ class Wire(asyncio.Protocol):
             await self._more(f"after {len(self._buffer)} of {n} bytes")
         return self._take(n)
 
+    def wrap(self, context: ssl.SSLContext, name: str) -> ssl.SSLObject:
+        """Make the TLS object of this connection, for `shake`."""
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        return context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
+
+    async def shake(self, tls: ssl.SSLObject) -> None:
+        """Do the TLS handshake; from then on all bytes are under TLS.
+
+        Raises:
+            ssl.SSLError: where the handshake fails.
+            Failed: CONNECTION_RESET where the peer breaks off.
+
+        """
+        while not self._shaken(tls):
+            self._incoming.write(await self.read_some() or await self._broken_off())
+        self._tls = tls
+        self.farewell = False
+        self._decrypt(tls, b"")
+
     def refuse_unread(self) -> None:
         """Say no to bytes that came before their time: what was sent in the clear must not pass for an answer under TLS.
 
@@ -115,6 +148,20 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass bytes on, or keep them (called by the loop)."""
+        if self._tls is None:
+            self._arrived(data)
+        else:
+            self._decrypt(self._tls, data)
+
+    def eof_received(self) -> None:
+        """End the stream (called by the loop); the transport then closes itself."""
+        self._end(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the stream (called by the loop)."""
+        self._end(exc)
+
+    def _arrived(self, data: bytes) -> None:
         if self.sink is not None:
             self.sink(data)
             return
@@ -124,13 +171,52 @@ class Wire(asyncio.Protocol):
             self.transport.pause_reading()
         self._wake()
 
-    def eof_received(self) -> None:
-        """End the stream (called by the loop); the transport then closes itself."""
-        self._end(None)
+    def _send(self, data: bytes) -> None:
+        if self.transport is not None and data:
+            self.transport.write(data)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """End the stream (called by the loop)."""
-        self._end(exc)
+    def _shaken(self, tls: ssl.SSLObject) -> bool:
+        """Take the handshake one step further and say whether it is done. What OpenSSL has to say goes out in any case: an alert, too."""
+        try:
+            tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        finally:
+            self._send(self._outgoing.read())
+        return True
+
+    async def _broken_off(self) -> bytes:
+        raise self.stopped("during the TLS handshake")
+
+    def _encrypt(self, tls: ssl.SSLObject, data: bytes) -> None:
+        """Encrypt and send. Python's OpenSSL takes one record (16 kB) at a time."""
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[tls.write(rest) :]
+        except ssl.SSLError as error:
+            self._end(error)
+        self._send(self._outgoing.read())
+
+    def _decrypt(self, tls: ssl.SSLObject, data: bytes) -> None:
+        """Decrypt and pass on. What OpenSSL has to say meanwhile (keys, alerts) goes out."""
+        self._incoming.write(data)
+        try:
+            while plain := tls.read(_RECORDS):
+                self._arrived(plain)
+        except ssl.SSLWantReadError:
+            self._send(self._outgoing.read())
+            return
+        except ssl.SSLZeroReturnError:
+            self.farewell = True
+            self._end(None)
+            return
+        except ssl.SSLError as error:
+            self._send(self._outgoing.read())
+            self._end(error)
+            return
+        self.farewell = True
+        self._end(None)
 
     def _end(self, error: Exception | None) -> None:
         if self.ended:
