@@ -1,0 +1,150 @@
+"""The finished text of every probe's series, made anew when its result arrives, so that a scrape only joins bytes.
+
+Rendering everything at a scrape costs about 7 µs a line, on the loop or against it through the GIL; with 1,000 probes that is half a second
+in which every other probe's clock runs on.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from agent.exporter import catalogue as c
+from agent.exporter import series
+from agent.exporter.catalogue import CATALOGUE, Family
+from agent.job import Job
+from probes.core.contract import Outcome, Run
+from probes.core.reasons import Reason
+
+
+@dataclass(slots=True)
+class _Counts:
+    """What is counted for one probe since the agent started."""
+
+    runs: int = 0
+    failures: int = 0
+    inconclusive: int = 0
+    skipped: int = 0
+    tainted: int = 0
+    cleanup_failures: int = 0
+    reasons: dict[Reason, int] = field(default_factory=dict)
+
+
+class Exporter:
+    """All series of all probes. `histograms=False` is the metric level basic: no latency histogram."""
+
+    def __init__(self, *, histograms: bool = True) -> None:
+        self._histograms = histograms
+        self._families: dict[str, Family] = {family.name: family for family in CATALOGUE}
+        self._lines: dict[str, dict[str, bytes]] = {name: {} for name in self._families}
+        self._counts: dict[str, _Counts] = {}
+        self._latency: dict[str, series.Histogram] = {}
+        self._jobs: dict[str, Job] = {}
+
+    def describe(self, job: Job) -> None:
+        """Let a probe appear, or say anew what it is. Its counters are there from the start, at 0."""
+        known = self._jobs.get(job.name)
+        if known is not None and known.kind != job.kind:
+            self.forget(job.name)
+        self._jobs[job.name] = job
+        for measurement in job.probe.measurements:
+            self._declare(Family(f"fogbell_{job.kind}_{measurement.name}", "gauge", measurement.help))
+        self._put(c.INFO, job.name, series.info(c.INFO.name, job))
+        self._put(c.INTERVAL, job.name, series.line(c.INTERVAL.name, job.name, job.interval))
+        if job.name not in self._counts:
+            self._counts[job.name] = _Counts()
+            self._put_counters(job.name)
+            if self._histograms:
+                self._latency[job.name] = series.Histogram()
+                self._put(c.LATENCY, job.name, self._latency[job.name].lines(job.name))
+
+    def publish(self, run: Run, failing_since: float | None) -> None:
+        """Take a finished run. `failing_since` is the Unix time of the first failed run of the present failure."""
+        counts = self._counts[run.probe]
+        counts.runs += 1
+        self._put_count(c.RUNS, run.probe, counts.runs)
+        self._put_gauge(c.LAST_RUN, run.probe, run.started)
+        if run.tainted:
+            counts.tainted += 1
+            self._put_count(c.TAINTED, run.probe, counts.tainted)
+        if run.outcome is Outcome.INCONCLUSIVE:
+            counts.inconclusive += 1
+            self._put_count(c.INCONCLUSIVE, run.probe, counts.inconclusive)
+            return
+        if run.outcome is Outcome.FAILED:
+            self._count_failure(run, counts)
+        elif not run.tainted and self._histograms:
+            self._observe(run)
+        self.show(run, failing_since, run.started if run.outcome is Outcome.OK else None)
+
+    def show(self, run: Run, failing_since: float | None, last_success: float | None) -> None:
+        """Put the gauges of a conclusive run, also of one remembered from before a restart."""
+        probe = run.probe
+        self._put_gauge(c.SUCCESS, probe, int(run.outcome is Outcome.OK))
+        self._put_gauge(c.DURATION, probe, run.seconds)
+        self._put_gauge(c.LAST_CONCLUSIVE, probe, run.started)
+        self._put(c.STEP_DURATION, probe, series.steps(c.STEP_DURATION.name, run))
+        self._put(c.PHASE, probe, series.phases(c.PHASE.name, run))
+        self._put(c.FAILED, probe, series.failed(c.FAILED.name, run))
+        if last_success is not None:
+            self._put_gauge(c.LAST_SUCCESS, probe, last_success)
+        since = "" if failing_since is None else series.line(c.FAILING_SINCE.name, probe, failing_since)
+        self._put(c.FAILING_SINCE, probe, since)
+        self._put_measured(run)
+
+    def skip(self, probe: str, count: int) -> None:
+        """Count starts that did not happen."""
+        counts = self._counts[probe]
+        counts.skipped += count
+        self._put_count(c.SKIPPED, probe, counts.skipped)
+
+    def forget(self, probe: str) -> None:
+        """Let a removed probe's series go."""
+        for lines in self._lines.values():
+            lines.pop(probe, None)
+        self._jobs.pop(probe, None)
+        self._counts.pop(probe, None)
+        self._latency.pop(probe, None)
+
+    def families(self) -> Iterator[tuple[Family, dict[str, bytes]]]:
+        """Yield every family with its finished lines by probe; the dictionaries change with the next result."""
+        for name, family in self._families.items():
+            yield family, self._lines[name]
+
+    def _declare(self, family: Family) -> None:
+        self._families.setdefault(family.name, family)
+        self._lines.setdefault(family.name, {})
+
+    def _put(self, family: Family, probe: str, text: str) -> None:
+        if text:
+            self._lines[family.name][probe] = text.encode()
+        else:
+            self._lines[family.name].pop(probe, None)
+
+    def _put_gauge(self, family: Family, probe: str, value: float) -> None:
+        self._lines[family.name][probe] = f'{family.name}{{probe="{probe}"}} {value!r}\n'.encode()
+
+    _put_count = _put_gauge
+
+    def _put_counters(self, probe: str) -> None:
+        for family in (c.RUNS, c.FAILURES, c.INCONCLUSIVE, c.SKIPPED, c.TAINTED, c.CLEANUP_FAILURES):
+            self._put_count(family, probe, 0)
+
+    def _count_failure(self, run: Run, counts: _Counts) -> None:
+        counts.failures += 1
+        self._put_count(c.FAILURES, run.probe, counts.failures)
+        if run.reason is not None:
+            counts.reasons[run.reason] = counts.reasons.get(run.reason, 0) + 1
+        text = "".join(series.line(c.REASONS.name, run.probe, count, (("reason", reason),)) for reason, count in counts.reasons.items())
+        self._put(c.REASONS, run.probe, text)
+
+    def _observe(self, run: Run) -> None:
+        histogram = self._latency[run.probe]
+        histogram.observe(run.seconds)
+        self._put(c.LATENCY, run.probe, histogram.lines(run.probe))
+
+    def _put_measured(self, run: Run) -> None:
+        job = self._jobs[run.probe]
+        for measurement in job.probe.measurements:
+            name = f"fogbell_{job.kind}_{measurement.name}"
+            samples = [sample for sample in run.measured if sample.name == measurement.name]
+            text = series.measured(name, run.probe, measurement, samples)
+            self._put(self._families[name], run.probe, text)

@@ -1,0 +1,44 @@
+"""Logs: both forms, and a log that cannot be written."""
+
+import io
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from agent.logs import logging_to
+
+log = logging.getLogger("fogbell.trial")
+
+
+def test_a_human_line_ends_with_its_facts() -> None:
+    stream = io.StringIO()
+    with logging_to(stream):
+        log.warning("probe started failing", extra={"probe": "mx", "reason": "dns_timeout", "why": "no answer"})
+        log.debug("not shown")
+    (line,) = stream.getvalue().splitlines()
+    assert line.endswith('WARNING probe started failing probe=mx reason=dns_timeout why="no answer"')
+
+
+def test_a_json_line_is_one_object_with_its_traceback() -> None:
+    stream = io.StringIO()
+    with logging_to(stream, level="debug", form="json"):
+        log.debug("run", extra={"probe": "mx"})
+        try:
+            raise ValueError("x")
+        except ValueError:
+            log.exception("bug")
+    first, second = map(json.loads, stream.getvalue().splitlines())
+    assert (first["level"], first["message"], first["probe"]) == ("debug", "run", "mx")
+    assert first["time"].endswith("Z")
+    assert "ValueError: x" in second["traceback"]
+
+
+def test_a_full_disk_under_the_log_ends_nothing() -> None:
+    full = Path("/dev/full").open("w")  # noqa: SIM115 - closing it fails, and must
+    with logging_to(full):
+        for _ in range(100):
+            log.warning("line")
+    with pytest.raises(OSError, match="No space left"):
+        full.close()

@@ -1,0 +1,198 @@
+"""The runner: what becomes of every way a probe can end."""
+
+import asyncio
+import errno
+
+import pytest
+
+from agent.runner import run_once
+from probes.core.context import Context
+from probes.core.contract import Failed, Inconclusive, Outcome
+from probes.core.reasons import Blame, Reason
+from tests.agent.jobs import SHARED, NoSettings, job
+
+
+async def test_a_probe_that_returns_is_ok_with_its_steps_phases_measurements_and_evidence() -> None:
+    async def run(ctx: Context, _: NoSettings) -> None:
+        with ctx.step("request"):
+            with ctx.phase("connect"):
+                pass
+            with ctx.phase("transfer"):
+                pass
+            ctx.add_phase("transfer", 2.0)
+        with ctx.step("verify"):
+            ctx.measure("size_bytes", 12)
+            ctx.measure("finding", 1, "spf")
+            ctx.evidence("address", "192.0.2.1")
+
+    result = await run_once(job(run), SHARED)
+
+    assert (result.probe, result.outcome, result.reason, result.blame, result.failed_step) == ("page", Outcome.OK, None, None, "")
+    assert [step.name for step in result.steps] == ["request", "verify"]
+    assert [name for name, _ in result.steps[0].phases] == ["connect", "transfer"]
+    assert dict(result.steps[0].phases)["transfer"] > 2.0
+    assert [(m.name, m.value, m.labels) for m in result.measured] == [("size_bytes", 12, ()), ("finding", 1, ("spf",))]
+    assert result.evidence == (("address", "192.0.2.1"),)
+    assert 0 < result.steps[0].seconds <= result.seconds
+    assert not result.tainted
+
+
+async def test_the_innermost_step_that_failed_is_to_blame() -> None:
+    async def run(ctx: Context, _: NoSettings) -> None:
+        with ctx.step("request"), ctx.step("resolve"):
+            raise Failed(Reason.DNS_SERVFAIL, "the resolver could not find out", code="SERVFAIL")
+
+    result = await run_once(job(run), SHARED)
+
+    assert (result.outcome, result.failed_step, result.reason, result.code) == (
+        Outcome.FAILED,
+        "resolve",
+        Reason.DNS_SERVFAIL,
+        "SERVFAIL",
+    )
+    assert [step.name for step in result.steps] == ["request", "resolve"]
+
+
+async def test_a_step_whose_failure_was_caught_is_not_to_blame() -> None:
+    async def run(ctx: Context, _: NoSettings) -> None:
+        with ctx.step("request"):
+            try:
+                with ctx.step("resolve"):
+                    raise Failed(Reason.DNS_SERVFAIL, "first")
+            except Failed:
+                pass
+        with ctx.step("verify"):
+            raise Failed(Reason.CONTENT_MISMATCH, "second")
+
+    result = await run_once(job(run), SHARED)
+
+    assert (result.failed_step, result.reason, result.message) == ("verify", Reason.CONTENT_MISMATCH, "second")
+
+
+async def test_a_failure_can_name_another_step_than_the_open_one() -> None:
+    async def run(ctx: Context, _: NoSettings) -> None:
+        with ctx.step("verify"):
+            raise Failed(Reason.DNS_MISMATCH, "no SPF record", step="spf")
+
+    assert (await run_once(job(run), SHARED)).failed_step == "spf"
+
+
+async def test_a_failure_outside_every_step_has_no_step() -> None:
+    async def run(_ctx: Context, _: NoSettings) -> None:
+        raise Failed(Reason.NOT_FOUND, "nothing")
+
+    assert (await run_once(job(run), SHARED)).failed_step == ""
+
+
+@pytest.mark.parametrize(
+    ("phase", "reason"),
+    [
+        ("resolve", Reason.DNS_TIMEOUT),
+        ("connect", Reason.CONNECT_TIMEOUT),
+        ("tls", Reason.TLS_TIMEOUT),
+        ("processing", Reason.TIMEOUT),
+    ],
+)
+async def test_at_the_deadline_the_open_phase_gives_the_reason(phase: str, reason: Reason) -> None:
+    async def run(ctx: Context, _: NoSettings) -> None:
+        with ctx.step("request"):
+            with ctx.phase("transfer"):
+                pass
+            with ctx.phase(phase):
+                await asyncio.Event().wait()
+
+    result = await run_once(job(run, timeout=0.01), SHARED)
+
+    assert (result.outcome, result.failed_step, result.reason) == (Outcome.FAILED, "request", reason)
+    assert dict(result.steps[0].phases)[phase] > 0.005
+
+
+async def test_a_deadline_between_phases_is_a_plain_timeout() -> None:
+    async def run(ctx: Context, _: NoSettings) -> None:
+        with ctx.step("request"):
+            with ctx.phase("connect"):
+                pass
+            await asyncio.Event().wait()
+
+    assert (await run_once(job(run, timeout=0.01), SHARED)).reason is Reason.TIMEOUT
+
+
+async def test_a_probe_that_swallows_the_deadline_is_still_late() -> None:
+    async def run(ctx: Context, _: NoSettings) -> None:
+        with ctx.step("request"):
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                return
+
+    result = await run_once(job(run, timeout=0.01), SHARED)
+
+    assert (result.outcome, result.reason) == (Outcome.FAILED, Reason.TIMEOUT)
+
+
+async def test_a_timeout_of_the_probes_own_is_a_bug_not_a_deadline() -> None:
+    async def run(_ctx: Context, _: NoSettings) -> None:
+        raise TimeoutError
+
+    assert (await run_once(job(run), SHARED)).reason is Reason.BUG
+
+
+async def test_an_unnamed_error_is_a_bug_of_ours_and_shows_no_text_of_it() -> None:
+    async def run(ctx: Context, _: NoSettings) -> None:
+        with ctx.step("request"):
+            raise KeyError("password hunter2")
+
+    result = await run_once(job(run), SHARED)
+
+    assert (result.reason, result.blame, result.failed_step) == (Reason.BUG, Blame.OURS, "request")
+    assert "hunter2" not in result.message
+    assert "KeyError" in result.message
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "too many open files"), MemoryError()], ids=["descriptors", "memory"])
+async def test_running_out_of_the_machines_resources_says_nothing_about_the_target(error: Exception) -> None:
+    async def run(_ctx: Context, _: NoSettings) -> None:
+        raise error
+
+    result = await run_once(job(run), SHARED)
+
+    assert (result.outcome, result.reason) == (Outcome.INCONCLUSIVE, Reason.AGENT_RESOURCES)
+
+
+async def test_an_inconclusive_run_has_a_reason_too() -> None:
+    async def run(_ctx: Context, _: NoSettings) -> None:
+        raise Inconclusive(Reason.THROTTLED, "429 on our own account")
+
+    result = await run_once(job(run), SHARED)
+
+    assert (result.outcome, result.reason, result.blame) == (Outcome.INCONCLUSIVE, Reason.THROTTLED, Blame.OURS)
+
+
+async def test_shutdown_leaves_no_run() -> None:
+    async def run(_ctx: Context, _: NoSettings) -> None:
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(run_once(job(run), SHARED))
+    await asyncio.sleep(0)
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_run_during_which_the_agent_was_late_says_so() -> None:
+    async def run(_ctx: Context, _: NoSettings) -> None:
+        return
+
+    assert (await run_once(job(run), SHARED, lambda _: True)).tainted
+
+
+async def test_a_hostile_message_and_hostile_evidence_are_cut() -> None:
+    async def run(ctx: Context, _: NoSettings) -> None:
+        ctx.evidence("body", "x" * 1_000_000)
+        raise Failed(Reason.CONTENT_MISMATCH, "y" * 1_000_000)
+
+    result = await run_once(job(run), SHARED)
+
+    assert len(result.message) <= 500
+    assert len(result.evidence[0][1]) <= 501

@@ -1,0 +1,87 @@
+"""The state: what a restart finds, also after a torn file, a second agent or a full disk."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from agent.record import decode, encode
+from agent.state import Remembered, State, StateError
+from tests.agent.test_exporter import FAILED, OK
+
+A = Remembered("a", "http", encode(OK), None, OK.started)
+B = Remembered("b", "dns", encode(FAILED), FAILED.started, None)
+
+
+async def test_a_restart_finds_the_latest_of_each_probe(tmp_path: Path) -> None:
+    state = State(tmp_path / "new" / "folder")
+    assert await state.open() == ()
+    state.remember(Remembered("a", "http", b"old", 1.0, 2.0))
+    state.remember(A)
+    await state.flush()
+    state.remember(B)
+    state.remember(Remembered("c", "dns", b"gone", None, None))
+    await state.flush()
+    state.forget("c")
+    await state.close()
+
+    again = State(tmp_path / "new" / "folder")
+    assert await again.open() == (A, B)
+    await again.close()
+
+
+def test_a_record_is_the_run_it_was_made_of() -> None:
+    assert decode(encode(OK)) == OK
+    assert decode(encode(FAILED)) == FAILED
+
+
+async def test_a_torn_file_is_put_aside_and_a_new_one_begins(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "fogbell.sqlite").write_bytes(b"this was never a database" * 100)
+    state = State(tmp_path)
+    assert await state.open() == ()
+    state.remember(A)
+    await state.close()
+    assert "could not be read" in caplog.text
+    assert len(list(tmp_path.glob("fogbell.torn-*"))) == 1
+    again = State(tmp_path)
+    assert await again.open() == (A,)
+    await again.close()
+
+
+async def test_a_second_agent_on_the_same_directory_is_refused_in_words(tmp_path: Path) -> None:
+    first = State(tmp_path)
+    await first.open()
+    first.remember(A)
+    await first.flush()
+    with pytest.raises(StateError, match="in use by another fogbell"):
+        await State(tmp_path).open()
+    await first.close()
+
+
+async def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StateError, match=r"file.*Not a directory|File exists"):
+        await State(tmp_path / "file" / "state").open()
+
+
+async def test_a_full_disk_loses_nothing_and_is_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "fogbell")
+    failures: list[int] = []
+    state = State(tmp_path, lambda: failures.append(1))
+    await state.open()
+    assert state._database is not None
+    (pages,) = state._database.execute("PRAGMA page_count").fetchone()
+    state._database.execute(f"PRAGMA max_page_count={pages}")  # SQLite's own way to be full
+    big = Remembered("a", "http", b"x" * 100_000, None, None)
+    state.remember(big)
+    await state.flush()
+    await state.flush()
+    assert len(failures) == 2
+    assert caplog.text.count("cannot be written") == 1
+    state._database.execute("PRAGMA max_page_count=100000")
+    await state.flush()
+    assert "can be written again" in caplog.text
+    await state.close()
+    with sqlite3.connect(tmp_path / "fogbell.sqlite") as database:
+        assert database.execute("SELECT length(record) FROM probe").fetchall() == [(100_000,)]
+    database.close()
