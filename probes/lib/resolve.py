@@ -99,7 +99,7 @@ class _Question:
 
     def __init__(self, resolv_conf: str | None) -> None:
         self._loop = asyncio.get_running_loop()
-        self._answer: asyncio.Future[tuple[str, ...]] = self._loop.create_future()
+        self._answer: asyncio.Future[tuple[str, ...] | Stopped] = self._loop.create_future()
         self._watched: set[int] = set()
         self._tick: asyncio.TimerHandle | None = None
         # Windows' loop cannot watch foreign sockets, so there c-ares watches them in a thread.
@@ -115,7 +115,10 @@ class _Question:
 
         self._channel.getaddrinfo(host, None, family=socket.AddressFamily(family), type=socket.SOCK_STREAM, callback=answered)
         self._wind()
-        return await self._answer
+        answer = await self._answer
+        if isinstance(answer, Stopped):
+            raise answer
+        return answer
 
     def close(self) -> None:
         """End the lookup here and now: pycares destroys the channel in a thread, which must find nothing left to call us for."""
@@ -134,7 +137,8 @@ class _Question:
         if self._answer.done():
             return
         if result is None:
-            self._answer.set_exception(_stopped(host, status or pycares.errno.ARES_ENODATA))
+            # As a result, not an exception: nobody would retrieve that of a lookup cancelled at the same moment.
+            self._answer.set_result(_stopped(host, status or pycares.errno.ARES_ENODATA))
         else:
             self._answer.set_result(tuple(dict.fromkeys(node.addr[0].decode() for node in result.nodes)))
 

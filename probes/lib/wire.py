@@ -26,8 +26,8 @@ _NO_BUFFER = ssl.MemoryBIO()
 class Wire(asyncio.Protocol):
     """One TCP connection.
 
-    Pull from it (`read_some`, `read_line`, `read_exactly`), or set `sink` before the peer can answer: then each piece goes there as it
-    arrives, and `on_end` is called once when the stream has ended, with `error` telling why. Neither may raise.
+    Pull from it (`read_some`, `read_line`, `read_exactly`), or `listen`: then each piece goes to `sink` as it arrives, and `on_end` is
+    called once when the stream has ended, with `error` telling why. Neither may raise.
     """
 
     def __init__(self, sock: socket.socket, peer: tuple[str, int]) -> None:
@@ -103,6 +103,14 @@ class Wire(asyncio.Protocol):
         while len(self._buffer) < n:
             await self._more(f"after {len(self._buffer)} of {n} bytes")
         return self._take(n)
+
+    def listen(self, sink: Callable[[bytes], None] | None, on_end: Callable[[], None] | None) -> None:
+        """Feed `sink` from now on, with what has already arrived first; None goes back to pulling."""
+        self.sink, self.on_end = sink, on_end
+        if sink is not None and self._buffer:
+            sink(self._take(len(self._buffer)))
+        if on_end is not None and self.ended:
+            on_end()
 
     def wrap(self, context: ssl.SSLContext, name: str) -> ssl.SSLObject:
         """Make the TLS object of this connection, for `shake`."""

@@ -1,0 +1,87 @@
+"""Web addresses, taken apart once and for all: what to connect to, what to ask for, what to call it in Host."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated
+from urllib.parse import quote, urljoin, urlsplit
+
+from pydantic import AfterValidator
+
+from probes.lib.resolve import ascii_host
+
+_PORTS = {"http": 80, "https": 443}
+_TARGET_SAFE = "!$%&'()*+,/:;=?@[]_.-~"
+_HIGHEST_PORT = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """An http or https address. `host` is ASCII or an address without brackets; `target` is path and query, percent-encoded."""
+
+    scheme: str
+    host: str
+    port: int
+    target: str
+
+    @property
+    def authority(self) -> str:
+        """Host, and port where it is not the scheme's own, as in a Host header."""
+        return self.bracketed if self.port == _PORTS[self.scheme] else f"{self.bracketed}:{self.port}"
+
+    @property
+    def bracketed(self) -> str:
+        """The host as URLs write it: IPv6 in brackets."""
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """What credentials belong to: never send them to another."""
+        return self.scheme, self.host, self.port
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.authority}{self.target}"
+
+
+@lru_cache(maxsize=4096)
+def parse(text: str) -> Url:
+    """Take an http or https URL apart. A fragment is dropped, what must not stand in a URL is percent-encoded.
+
+    Raises:
+        ValueError: in words for the one who wrote it.
+
+    """
+    parts = urlsplit(text)
+    if parts.scheme not in _PORTS:
+        raise ValueError(f"{_shown(text)} does not begin with http:// or https://")
+    if "@" in parts.netloc:
+        raise ValueError("a user name or password does not belong into a URL: use basic_auth")
+    if not parts.hostname:
+        raise ValueError(f"{_shown(text)} names no host")
+    port = _PORTS[parts.scheme] if parts.port is None else parts.port
+    if not 0 < port <= _HIGHEST_PORT:
+        raise ValueError(f"{port} is no port")
+    target = quote(parts.path or "/", safe=_TARGET_SAFE) + ("?" + quote(parts.query, safe=_TARGET_SAFE) if parts.query else "")
+    return Url(parts.scheme, ascii_host(parts.hostname), port, target)
+
+
+def join(base: Url, reference: str) -> Url:
+    """Return where `reference`, as in a Location header, leads from `base`.
+
+    Raises:
+        ValueError: where that is no http or https address.
+
+    """
+    return parse(urljoin(str(base), reference.strip()))
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 200 else text[:200] + "…")  # noqa: PLR2004 - long enough to recognise
+
+
+def _checked(text: str) -> str:
+    parse(text)
+    return text
+
+
+HttpUrl = Annotated[str, AfterValidator(_checked)]
+"""A setting that is an http or https address."""
