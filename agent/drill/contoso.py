@@ -37,3 +37,6 @@ PAGES = {
     "/search": Page(b'{"hits": 42, "status": "healthy"}\n', headers={"Content-Type": "application/json"}, seconds=0.08),
     "/files": Page(b"0123456789abcdef" * 8192, headers={"Content-Type": "application/octet-stream"}, seconds=0.03, drip=0.2),
 }
+
+CONTROL_PAGES = {"/": Page(b"I am not Microsoft, and I am here.\n", headers={"Content-Type": "text/plain"}, seconds=0.01)}
+"""Pages of a reference target, which never break."""
