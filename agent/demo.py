@@ -7,12 +7,14 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from importlib import resources
+from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
@@ -34,6 +36,14 @@ _STOP_SECONDS = 7.0
 
 class DemoError(Exception):
     """The demo cannot run; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """The agent's process, and the task that ends when it does."""
+
+    process: "subprocess.Popen[bytes]"
+    ended: asyncio.Task[int]
 
 
 async def demo(seconds: float | None, listen: Address) -> int:
@@ -110,27 +120,27 @@ def _write_configuration(folder: Path, authority: Path, ports: dict[str, int]) -
 
 
 @asynccontextmanager
-async def _agent(config: Path, listen: Address) -> AsyncIterator[asyncio.subprocess.Process]:
+async def _agent(config: Path, listen: Address) -> AsyncIterator[Agent]:
     """Run the agent while the block runs; its log goes where ours goes."""
-    command = ("run", "--config", str(config), "--listen", _written(listen))
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "agent", *command, stdin=asyncio.subprocess.DEVNULL)
+    command = [sys.executable, "-m", "agent", "run", "--config", str(config), "--listen", _written(listen)]
+    # Not asyncio's subprocesses: the event loop that the agent needs on Windows has none.
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603, ASYNC220 - our own command line, and started once
+    ended = asyncio.create_task(asyncio.to_thread(process.wait))
     try:
-        yield process
+        yield Agent(process, ended)
     finally:
-        if process.returncode is None:
-            process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), _STOP_SECONDS)
-        except TimeoutError:
+        process.terminate()
+        _, late = await asyncio.wait({ended}, timeout=_STOP_SECONDS)
+        if late:
             process.kill()
-            await process.wait()
+        await ended
 
 
-async def _answers(agent: asyncio.subprocess.Process, listen: Address) -> bool:
+async def _answers(agent: Agent, listen: Address) -> bool:
     """Wait until the page can be opened; False where the agent ended first or does not come up."""
     with suppress(TimeoutError):
         async with asyncio.timeout(_READY_SECONDS):
-            while agent.returncode is None:
+            while not agent.ended.done():
                 with suppress(OSError):
                     _, writer = await asyncio.open_connection(*listen)
                     writer.close()
@@ -139,13 +149,12 @@ async def _answers(agent: asyncio.subprocess.Process, listen: Address) -> bool:
     return False
 
 
-async def _first_of(agent: asyncio.subprocess.Process, stopped: asyncio.Event, seconds: float | None) -> int:
+async def _first_of(agent: Agent, stopped: asyncio.Event, seconds: float | None) -> int:
     """Wait for the agent's end, a signal, or the end of time, whichever comes first."""
-    waiting = {asyncio.create_task(agent.wait()), asyncio.create_task(stopped.wait())}
-    await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    for task in waiting:
-        task.cancel()
-    return 0 if stopped.is_set() else agent.returncode or 0
+    told = asyncio.create_task(stopped.wait())
+    await asyncio.wait({agent.ended, told}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    return agent.ended.result() if agent.ended.done() and not stopped.is_set() else 0
 
 
 def _welcome(config: Path, listen: Address, seconds: float | None, story: Story) -> str:
