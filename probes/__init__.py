@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from probes import http
 from probes.core.contract import Probe
 
-REGISTRY: dict[str, Probe[Any]] = {}
+REGISTRY: dict[str, Probe[Any]] = {
+    "http": http.PROBE,
+}
 """Kind, as written in YAML, to probe. Alphabetical."""

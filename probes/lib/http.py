@@ -66,8 +66,8 @@ class Request:
 class Response:
     """An answer that came whole.
 
-    Header names are in lower case, several of one name joined by a comma. `body` is empty unless it was to be kept; `body_bytes` is its
-    size after unpacking, `wire_bytes` before. `transfer` are the seconds from the first byte to the last.
+    Header names are in lower case, several of one name joined by a comma. `body` is only its beginning unless it was to be kept;
+    `body_bytes` is its size after unpacking, `wire_bytes` before. `transfer` are the seconds from the first byte to the last.
     """
 
     status: int
@@ -316,7 +316,7 @@ class _Reading:
         if self._body_bytes > self._wanted.limit:
             self._fail(Reason.CONTENT_MISMATCH, f"the body is longer than the limit of {self._wanted.limit} bytes")
             raise _Stop
-        if self._wanted.keep:
+        if self._wanted.keep or not self._parts:
             self._parts.append(data)
         if self._sha256 is not None:
             self._sha256.update(data)
