@@ -13,8 +13,8 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from importlib import resources
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from string import Template
 
