@@ -1,0 +1,130 @@
+"""What a configuration will do, counted before it runs: runs a day, series on /metrics. No clocks, no sockets."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Protocol
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from agent.job import Job
+
+DAY = 86_400.0
+ROWS = 50
+"""Most probes that get a row each; more are shown by kind alone."""
+
+_ALWAYS = 13
+# info, interval, success, duration, six counters, three timestamps.
+_HISTOGRAM = 22
+# Nineteen bounds and +Inf, count and sum.
+_PHASES = 5
+# resolve, connect, tls, processing, transfer: a run goes through each about once, whichever of its steps it belongs to.
+_FAILING = 3
+# What a probe has more while it fails: failed, the counter of the reason, failing since.
+
+
+class Configured(Protocol):
+    """A loaded configuration, as far as a plan needs it."""
+
+    @property
+    def jobs(self) -> Sequence[Job]:
+        """All probes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One probe: its rhythm in seconds, runs a day, and about how many series it has."""
+
+    name: str
+    kind: str
+    role: str
+    interval: float
+    timeout: float
+    runs: float
+    series: int
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """A number of probes together, runs a day and series."""
+
+    what: str
+    probes: int
+    runs: float
+    series: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a configuration will do. `probes` and `kinds` are in order of kind, then name."""
+
+    probes: tuple[Planned, ...]
+    kinds: tuple[Total, ...]
+    total: Total
+
+
+def plan(configuration: Configured) -> Plan:
+    """Count what the configuration will do."""
+    probes = tuple(sorted(map(_planned, configuration.jobs), key=lambda one: (one.kind, one.name)))
+    kinds = tuple(_total(kind, tuple(group)) for kind, group in groupby(probes, key=lambda one: one.kind))
+    return Plan(probes, kinds, _total("all", probes))
+
+
+def _planned(job: Job) -> Planned:
+    return Planned(job.name, job.kind, job.role, job.interval, job.timeout, DAY / job.interval, series_of(job))
+
+
+def _total(what: str, probes: Sequence[Planned]) -> Total:
+    return Total(what, len(probes), sum(one.runs for one in probes), sum(one.series for one in probes))
+
+
+def series_of(job: Job) -> int:
+    """Estimate the series of a probe whose runs go through all its steps and measure all they can, and that has failed for one reason."""
+    measured = sum(_samples(job, measurement.labels) for measurement in job.probe.measurements)
+    return _ALWAYS + _HISTOGRAM + len(job.probe.steps) + _PHASES + measured + _FAILING
+
+
+def _samples(job: Job, labels: Iterable[str]) -> int:
+    """Count the samples of a measurement. The values of a label `resolver` are those of a setting `resolvers`, where there is one."""
+    count = 1
+    for label in labels:
+        listed = getattr(job.settings, f"{label}s", ())
+        count *= len(listed) or 1
+    return count
+
+
+def table(planned: Plan) -> RenderableType:
+    """Return the plan as `fogbell check` shows it."""
+    parts: list[RenderableType] = [_by_probe(planned)] if planned.probes and len(planned.probes) <= ROWS else []
+    return Group(*parts, _by_kind(planned), Text(sentence(planned)))
+
+
+def sentence(planned: Plan) -> str:
+    """Return the plan in one line."""
+    total = planned.total
+    probes = "1 probe" if total.probes == 1 else f"{total.probes:,} probes"
+    return f"{probes}, {total.runs:,.0f} runs a day, about {total.series:,} series on /metrics; valid."
+
+
+def _by_probe(planned: Plan) -> Table:
+    grid = Table("probe", "kind", "role", box=None, pad_edge=False)
+    for column in ("every", "timeout", "runs a day", "series"):
+        grid.add_column(column, justify="right")
+    for one in planned.probes:
+        every, timeout = f"{one.interval:g} s", f"{one.timeout:g} s"
+        grid.add_row(one.name, one.kind, one.role, every, timeout, f"{one.runs:,.0f}", f"{one.series:,}")
+    return grid
+
+
+def _by_kind(planned: Plan) -> Table:
+    grid = Table("kind", box=None, pad_edge=False, show_footer=False)
+    for column in ("probes", "runs a day", "series, about"):
+        grid.add_column(column, justify="right")
+    for total in planned.kinds:
+        grid.add_row(total.what, f"{total.probes:,}", f"{total.runs:,.0f}", f"{total.series:,}")
+    grid.add_section()
+    total = planned.total
+    grid.add_row("total", f"{total.probes:,}", f"{total.runs:,.0f}", f"{total.series:,}", style="bold")
+    return grid
