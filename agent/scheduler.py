@@ -17,6 +17,10 @@ from agent.job import Job
 log = logging.getLogger("fogbell.scheduler")
 
 
+_EARLY = 0.002
+"""A start so many seconds early is on time: the loop's timers count in milliseconds."""
+
+
 def phase(name: str, interval: float) -> float:
     """Return where in its interval the named job starts, in seconds."""
     digest = blake2b(name.encode(), digest_size=8).digest()
@@ -95,11 +99,11 @@ class Scheduler:
 
     def _strike(self, beat: _Beat) -> None:
         now = self._clock()
-        if now < beat.due:  # the loop's own clock is coarser than ours
+        if beat.due - now > _EARLY:
             self._arm(beat)
             return
         if beat.task is None:
-            self._drifted(now - beat.due)
+            self._drifted(max(0.0, now - beat.due))
             beat.task = asyncio.get_running_loop().create_task(self._play(beat), name=beat.job.name)
             beat.task.add_done_callback(_guard)
         else:
@@ -108,7 +112,7 @@ class Scheduler:
         self._arm(beat)
 
     def _advance(self, beat: _Beat, now: float) -> None:
-        missed = int((now - beat.due) // beat.job.interval)
+        missed = max(0, int((now - beat.due) // beat.job.interval))
         beat.due += (missed + 1) * beat.job.interval
         if missed:
             self._skipped(beat.job.name, missed)

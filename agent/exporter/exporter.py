@@ -90,6 +90,10 @@ class Exporter:
         self._put(c.FAILING_SINCE, probe, since)
         self._put_measured(run)
 
+    def show_last_run(self, run: Run) -> None:
+        """Put the time of a run remembered from before a restart."""
+        self._put_gauge(c.LAST_RUN, run.probe, run.started)
+
     def skip(self, probe: str, count: int) -> None:
         """Count starts that did not happen."""
         counts = self._counts[probe]

@@ -1,0 +1,51 @@
+"""What the agent sets and watches on its machine: open files, clocks, garbage collection."""
+
+import gc
+import logging
+import sys
+import time
+
+log = logging.getLogger("fogbell.machine")
+
+_SWITCH_SECONDS = 0.0005
+"""How long another thread may keep the loop waiting for the interpreter; Python's own 5 ms would show in measurements."""
+
+CLOCK_JUMP_SECONDS = 1.0
+
+
+def prepare() -> None:
+    """Raise the soft limit of open files to the hard one, and keep other threads from holding up the loop."""
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    try:
+        import resource  # noqa: PLC0415 - POSIX only
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(hard, 1_048_576) if hard != resource.RLIM_INFINITY else 1_048_576
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError) as error:
+        log.warning("the limit of open files stays at %d: %s", soft, error)
+
+
+def settle_garbage() -> None:
+    """Take all that lives now out of future collections, each of which is a pause."""
+    gc.collect()
+    gc.freeze()
+
+
+class Clocks:
+    """Notices when the wall clock was set, or the machine slept: one line each time; nothing else changes."""
+
+    def __init__(self) -> None:
+        self._offset = time.time() - time.perf_counter()
+
+    def look(self) -> None:
+        """Compare the clocks; call it about once a second."""
+        offset = time.time() - time.perf_counter()
+        jump = offset - self._offset
+        if abs(jump) >= CLOCK_JUMP_SECONDS:
+            log.warning("the wall clock moved by %+.1f s against the monotonic one (set, or the machine slept); no start moves", jump)
+            self._offset = offset

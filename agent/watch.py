@@ -1,0 +1,157 @@
+"""The jobs being watched, and what becomes of each finished run: history, metrics, state, log, listeners."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Protocol
+
+from pydantic import ValidationError
+
+from agent.exporter import Exporter
+from agent.exporter.own import Own
+from agent.history import Change, ChangeKind, History
+from agent.job import Job
+from agent.lag import Lag
+from agent.record import decode
+from agent.runner import run_once
+from agent.scheduler import Scheduler
+from agent.state import Remembered
+from probes.core.context import Shared
+from probes.core.contract import Outcome, Run
+
+log = logging.getLogger("fogbell.probe")
+
+INCONCLUSIVE_IN_A_ROW = 3
+"""After so many inconclusive runs the next one fails: a probe that never says anything must not look healthy."""
+
+
+class Memory(Protocol):
+    """Where the last conclusive run of each probe is kept."""
+
+    def remember(self, remembered: Remembered) -> None:
+        """Keep it."""
+
+    def forget(self, name: str) -> None:
+        """Drop a removed probe."""
+
+
+class Listeners(Protocol):
+    """Those who follow every run."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def put(self, record: bytes) -> None:
+        """Hand them a finished run (see agent.record)."""
+
+
+class Watch:
+    """All jobs at work."""
+
+    def __init__(self, shared: Shared, own: Own, memory: Memory | None, listeners: Listeners, *, histograms: bool = True) -> None:
+        self.history = History()
+        self.exporter = Exporter(histograms=histograms)
+        self.jobs: dict[str, Job] = {}
+        self._shared = shared
+        self._memory = memory
+        self._listeners = listeners
+        self._lag = Lag(own.loop_lag.observe)
+        self._scheduler = Scheduler(self._run, self.exporter.skip, own.schedule_drift.observe)
+
+    def describe(self, jobs: Iterable[Job], remembered: Iterable[Remembered] = ()) -> None:
+        """Let jobs appear in the metrics, with what is remembered of them, before any of them runs."""
+        memories = {r.name: r for r in remembered}
+        for job in jobs:
+            self.jobs[job.name] = job
+            self.exporter.describe(job)
+            memory = memories.pop(job.name, None)
+            if memory is not None:
+                self._restore(job, memory)
+        if self._memory is not None:
+            for name in memories:
+                self._memory.forget(name)
+
+    def start(self) -> None:
+        """Begin the rhythm of all described jobs."""
+        self._lag.start()
+        for job in self.jobs.values():
+            self._scheduler.add(job)
+
+    async def stop(self) -> None:
+        """End all runs; those that were going leave nothing."""
+        self._lag.stop()
+        await self._scheduler.stop()
+
+    def add(self, job: Job) -> None:
+        """Take in a job of a new configuration."""
+        self.jobs[job.name] = job
+        self.exporter.describe(job)
+        self._scheduler.add(job)
+
+    def change(self, job: Job) -> None:
+        """Put a changed job in place of the one of its name; its counters and history go on unless it is of another kind."""
+        if self.jobs[job.name].kind != job.kind:
+            self.history.forget(job.name)
+        self.jobs[job.name] = job
+        self.exporter.describe(job)
+        self._scheduler.replace(job)
+
+    def remove(self, name: str) -> None:
+        """Let a job go, with all that is known of it."""
+        del self.jobs[name]
+        self._scheduler.remove(name)
+        self.exporter.forget(name)
+        self.history.forget(name)
+        if self._memory is not None:
+            self._memory.forget(name)
+
+    async def _run(self, job: Job) -> None:
+        run = await run_once(job, self._shared, self._lag.late_since)
+        if run.outcome is Outcome.INCONCLUSIVE and self.history.of(job.name).inconclusive_in_row >= INCONCLUSIVE_IN_A_ROW:
+            run = replace(run, outcome=Outcome.FAILED)
+        self._finish(job, run)
+
+    def _finish(self, job: Job, run: Run) -> None:
+        change = self.history.record(run)
+        past = self.history.of(job.name)
+        self.exporter.publish(run, past.failing_since)
+        if past.last is not None and len(self._listeners):
+            self._listeners.put(past.last)
+        record = past.last_conclusive_record
+        if self._memory is not None and run.outcome is not Outcome.INCONCLUSIVE and record is not None:
+            self._memory.remember(Remembered(job.name, job.kind, record, past.failing_since, past.last_success))
+        if change is not None:
+            _log_change(change)
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("run ended", extra=_facts(run))
+
+    def _restore(self, job: Job, memory: Remembered) -> None:
+        if memory.kind != job.kind:
+            return
+        try:
+            run = decode(memory.record)
+        except ValidationError:
+            log.warning("what was remembered of the probe cannot be read and is dropped", extra={"probe": job.name})
+            return
+        labels = {measurement.name: len(measurement.labels) for measurement in job.probe.measurements}
+        run = replace(run, measured=tuple(m for m in run.measured if labels.get(m.name) == len(m.labels)))
+        self.history.restore(run, memory.failing_since, memory.last_success)
+        self.exporter.show(run, memory.failing_since, memory.last_success)
+        self.exporter.show_last_run(run)
+
+
+def _facts(run: Run) -> dict[str, object]:
+    facts: dict[str, object] = {"probe": run.probe, "outcome": str(run.outcome), "seconds": round(run.seconds, 6)}
+    if run.reason is not None:
+        facts |= {"step": run.failed_step, "reason": str(run.reason), "blame": str(run.blame), "code": run.code, "why": run.message}
+    return facts
+
+
+def _log_change(change: Change) -> None:
+    facts = _facts(change.run)
+    if change.kind is ChangeKind.FAILING:
+        log.warning("probe started failing", extra=facts)
+    elif change.kind is ChangeKind.RECOVERED:
+        log.warning("probe recovered", extra=facts | {"failed_for_seconds": round(change.run.started - change.since, 1)})
+    else:
+        log.info("probe fails for another reason", extra=facts | {"before": str(change.previous)})
