@@ -9,7 +9,7 @@ from aiohttp import web
 from agent.history import Past, Ring
 from agent.job import Job
 from agent.web.feed import Subscription
-from agent.web.overview import Moment, state
+from agent.web.overview import Moment, moment_of, state
 from agent.web.sending import cut_off, send
 from agent.web.site import SITE, Site
 from agent.web.slices import gathered, sliced
@@ -23,7 +23,7 @@ async def runs(request: web.Request, jobs: tuple[Job, ...]) -> web.StreamRespons
     """Answer with the past of the probes from `offset` on, at most `limit` of them."""
     offset, limit = _number(request, "offset", 0), min(_number(request, "limit", LIMIT), MOST)
     site = request.app[SITE]
-    moment = Moment(site.clock(), site.started)
+    moment = moment_of(site)
     pieces = [
         f'{{"total":{len(jobs)},"offset":{offset},"probes":[',
         *[text async for text in _joined(jobs[offset : offset + limit], site, moment)],

@@ -8,6 +8,7 @@ from heapq import merge
 
 from agent.history import History, Past
 from agent.job import Job
+from agent.web.site import Site
 from agent.web.slices import sliced
 from agent.web.words import target
 from probes.core.contract import Outcome
@@ -25,10 +26,10 @@ class State(StrEnum):
     """Its last conclusive run failed."""
     STALE = "stale"
     """No conclusive run for three of its own intervals, or never one."""
-    WAITING = "waiting"
-    """Not yet run, and not yet due for long."""
     INCONCLUSIVE = "inconclusive"
-    """Its last run says nothing about the target; before that it was ok."""
+    """Its last run says nothing about the target; before that it did not fail."""
+    WAITING = "waiting"
+    """Not yet run, and not overdue."""
     OK = "ok"
 
 
@@ -37,17 +38,17 @@ _RANK = {State.FAILING: 0, State.STALE: 1, State.INCONCLUSIVE: 1, State.WAITING:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When somebody looks, and since when the agent has been there to see anything. Unix seconds."""
+    """When somebody looks, and when a probe that has not run can have been configured at the latest. Unix seconds."""
 
     now: float
-    agent_started: float
+    configured: float
 
 
 def state(job: Job, past: Past, moment: Moment) -> State:
     """Return the state of a probe."""
     if past.failing_since is not None:
         return State.FAILING
-    if moment.now - (past.last_conclusive or moment.agent_started) > STALE_INTERVALS * job.interval:
+    if moment.now - (past.last_conclusive or moment.configured) > STALE_INTERVALS * job.interval:
         return State.STALE
     newest = past.ring.newest()
     if newest is None:
@@ -106,6 +107,12 @@ class Directory:
 def group_order(job: Job) -> tuple[str, ...]:
     """Return what a page sorts by."""
     return job.tenant, job.place.workload, job.kind, job.name
+
+
+def moment_of(site: Site) -> Moment:
+    """Return the present moment of a site."""
+    reload = site.last_reload()
+    return Moment(site.clock(), max(site.started, reload.when) if reload.ok else site.started)
 
 
 async def survey(jobs: tuple[Job, ...], history: History, moment: Moment, wanted: Filter) -> Overview:

@@ -8,12 +8,12 @@ from urllib.parse import urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from agent.job import Job
-from agent.web.overview import Filter, Moment, State, state, survey
+from agent.web.overview import Filter, Moment, State, moment_of, state, survey
 from agent.web.site import Site
 from agent.web.slices import gathered
 from agent.web.strip import HEIGHT, PITCH
 from agent.web.views import GLYPHS, PHASES, TRACK, ProbeView, probe_view
-from agent.web.words import ago, duration, span, timestamp
+from agent.web.words import ago, duration, reading, span, timestamp
 
 ROWS = 100
 """Probes on one page."""
@@ -54,13 +54,13 @@ class Pages:
             loader=PackageLoader("agent.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )
         environment.globals |= {"static_version": static_version, "pitch": PITCH, "height": HEIGHT, "track": TRACK, "phases": PHASES}
-        environment.filters |= {"duration": duration, "span": span, "timestamp": timestamp}
+        environment.filters |= {"duration": duration, "span": span, "timestamp": timestamp, "reading": reading}
         self._overview = environment.get_template("overview.html")
         self._probe = environment.get_template("probe.html")
 
     async def overview(self, jobs: tuple[Job, ...], query: Mapping[str, str]) -> list[bytes]:
         """Return the page of all probes, as the query filters and pages it."""
-        moment = Moment(self._site.clock(), self._site.started)
+        moment = moment_of(self._site)
         words = query.get("q", "")[:_WORDS_MOST]
         wanted = Filter(tuple(words.casefold().split()), _state(query.get("state", "")))
         seen = await survey(jobs, self._site.history, moment, wanted)
@@ -80,21 +80,20 @@ class Pages:
 
     async def probe(self, job: Job) -> list[bytes]:
         """Return the page of one probe."""
-        moment = Moment(self._site.clock(), self._site.started)
+        moment = moment_of(self._site)
         past = self._site.history.of(job.name)
         view = probe_view(job, state(job, past, moment), past, moment)
-        context = {**self._status(moment), "view": view, "past": past, "beats": reversed(tuple(past.ring))}
+        context = {**self._status(moment), "view": view, "beats": reversed(tuple(past.ring))}
         return await gathered(self._probe.generate(context))
 
     def _status(self, moment: Moment) -> dict[str, object]:
         reload = self._site.last_reload()
         return {
             "version": self._site.version,
-            "uptime": span(moment.now - moment.agent_started),
-            "started": timestamp(moment.agent_started),
+            "uptime": span(moment.now - self._site.started),
+            "started": timestamp(self._site.started),
             "reload": reload,
             "reload_ago": ago(reload.when, moment.now),
-            "now": moment.now,
         }
 
 

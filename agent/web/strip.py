@@ -16,7 +16,7 @@ from probes.core.contract import Outcome
 PITCH = 6
 """Distance from bar to bar; the strip is a hundred of them wide."""
 HEIGHT = 32
-_LOWEST = 6
+_LOWEST = 8
 _INCONCLUSIVE = 20
 _DECADES = 1.0
 """The scale spans at least this, so that noise does not look like an event."""

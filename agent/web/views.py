@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from agent.history import Past
 from agent.job import Job
 from agent.record import decode
-from agent.web.overview import STALE_INTERVALS, Moment, State
+from agent.web.overview import Moment, State
 from agent.web.strip import Strip, strip
 from agent.web.words import BLAME_WORDS, ago, duration, span, target, timestamp
 from probes.core.contract import Run, Step
@@ -17,7 +17,7 @@ TRACK = 1000
 PHASES = ("resolve", "connect", "tls", "processing", "transfer")
 """Phases with a colour of their own; any other is drawn as `other`."""
 
-GLYPHS = {State.FAILING: "✕", State.STALE: "⧗", State.WAITING: "…", State.INCONCLUSIVE: "?", State.OK: "✓"}
+GLYPHS = {State.FAILING: "✕", State.STALE: "!", State.WAITING: "…", State.INCONCLUSIVE: "?", State.OK: "✓"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +69,20 @@ class ProbeView:
     last: RunView | None
     last_good: RunView | None
     failures: tuple[RunView, ...]
+    cause: RunView | None
+    """The run that says why the probe is in its state; None while it is ok."""
     trouble: str
-    """What is wrong, in a line; empty where nothing is."""
+    """Since when something is wrong; empty where nothing is."""
+    last_success: str
+    """How long ago the last ok run was; empty where there was none."""
 
 
 def probe_view(job: Job, state: State, past: Past, moment: Moment) -> ProbeView:
     """Look at one probe. A record that several fields share is decoded once."""
     records = {record for record in (past.last, past.last_good, *past.failures) if record is not None}
     views = {record: run_view(decode(record), moment.now) for record in records}
+    last = None if past.last is None else views[past.last]
+    failures = tuple(views[record] for record in past.failures)
     return ProbeView(
         job,
         state,
@@ -84,10 +90,12 @@ def probe_view(job: Job, state: State, past: Past, moment: Moment) -> ProbeView:
         group(job, state),
         target(job.settings),
         strip(past.ring),
-        None if past.last is None else views[past.last],
+        last,
         None if past.last_good is None else views[past.last_good],
-        tuple(views[record] for record in past.failures),
-        _trouble(job, state, past, moment),
+        failures,
+        failures[0] if state is State.FAILING else last if last and last.run.reason else None,
+        _trouble(state, past, moment),
+        "" if past.last_success is None else ago(past.last_success, moment.now),
     )
 
 
@@ -97,7 +105,7 @@ def group(job: Job, state: State) -> str:
         return "Failing"
     if state in {State.STALE, State.INCONCLUSIVE}:
         return "Uncertain"
-    return " · ".join(filter(None, (job.tenant, job.place.workload, job.kind)))
+    return " · ".join(filter(None, (job.tenant, job.place.workload)))
 
 
 def run_view(run: Run, now: float) -> RunView:
@@ -136,11 +144,13 @@ def _width(seconds: float, scale: float) -> float:
     return max(round(seconds * scale, 1), 2.0)
 
 
-def _trouble(job: Job, state: State, past: Past, moment: Moment) -> str:
+def _trouble(state: State, past: Past, moment: Moment) -> str:
     if past.failing_since is not None:
         return f"failing for {span(moment.now - past.failing_since)}"
     if state is State.STALE:
-        return f"no conclusive run for {STALE_INTERVALS} intervals of {span(job.interval)}"
+        return (
+            "never a conclusive run" if past.last_conclusive is None else f"no conclusive run for {span(moment.now - past.last_conclusive)}"
+        )
     if past.inconclusive_in_row:
         return f"{past.inconclusive_in_row} inconclusive in a row"
     return ""

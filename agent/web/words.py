@@ -1,5 +1,6 @@
 """Numbers and settings as people read them."""
 
+import math
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ BLAME_WORDS = {
 
 _TARGET_FIELDS = ("url", "query", "domain", "host", "target", "server", "address")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_YEAR_10000 = 253_402_300_800
 
 
 def duration(seconds: float) -> str:
@@ -50,6 +52,17 @@ def ago(moment: float, now: float) -> str:
 def timestamp(moment: float) -> str:
     """Return a moment as ISO 8601 in UTC, to the second."""
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def reading(value: float, name: str) -> str:
+    """Return a measured value as its name's unit wants it: a moment, a duration, or a number with its thousands apart."""
+    if not math.isfinite(value):
+        return str(value)
+    if name.endswith("_timestamp_seconds"):
+        return timestamp(value) if 0 <= value < _YEAR_10000 else f"{value:.0f}"
+    if name.endswith("_seconds"):
+        return duration(value)
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.6g}"
 
 
 def target(settings: Settings) -> str:

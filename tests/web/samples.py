@@ -184,7 +184,7 @@ STORM = (
     Weather(RESOLVERS),
     Weather(IMAP, until=38),
     Weather(TEAMS),
-    Weather(GRAPH, throttled=frozenset({97, 98, 99})),
+    Weather(GRAPH, throttled=frozenset({98, 99})),
 )
 """Two probes fail, one is throttled, one has gone stale, one has not run."""
 

@@ -1,5 +1,6 @@
 """The real application on a real port of loopback, over samples."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ class World:
     ready: bool = True
     last_reload: LastReload = field(default_factory=lambda: LastReload(ok=True, when=NOW - 90))
     now: float = NOW
-    started: float = NOW - 93_784
+    started: float = NOW - 93_784.0
 
 
 def site(world: World, **changes: object) -> Site:
@@ -67,3 +68,10 @@ async def serving(site: Site) -> AsyncIterator[str]:
         yield f"http://{host}:{port}"
     finally:
         await runner.cleanup()
+
+
+async def listeners(feed: Feed, count: int) -> None:
+    """Wait until so many listen."""
+    async with asyncio.timeout(5):
+        while len(feed) != count:  # noqa: ASYNC110 - the feed tells nobody who listens
+            await asyncio.sleep(0.01)

@@ -8,6 +8,7 @@ const PATIENCE = 10000;
 const lost = document.getElementById("lost");
 let timer = 0;
 let fresh = new Date();
+const sources = new Map();
 
 function openOnes() {
   return new Set([...document.querySelectorAll("details[open][id]")].map((element) => element.id));
@@ -36,12 +37,12 @@ function show(page) {
   const { scrollX, scrollY } = window;
   for (const old of document.querySelectorAll("[data-live]")) {
     const part = page.getElementById(old.id);
-    if (!part || part.innerHTML === old.dataset.source) continue;
+    if (!part || part.innerHTML === sources.get(old.id)) continue;
     const source = part.innerHTML;
     for (const details of part.querySelectorAll("details[id]")) details.open = open.has(details.id);
     old.className = part.className;
     old.replaceChildren(...part.childNodes);
-    old.dataset.source = source;
+    sources.set(old.id, source);
   }
   document.title = page.title;
   find()?.focus({ preventScroll: true });
@@ -76,4 +77,7 @@ function schedule() {
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden) refresh();
 });
+
+const linked = document.getElementById(location.hash.slice(1));
+if (linked instanceof HTMLDetailsElement) linked.open = true;
 schedule();
