@@ -36,7 +36,7 @@ class Daemon:
 
     def until(self, series: str, value: float, seconds: float = 20) -> None:
         """Wait until the series has the value."""
-        eventually(lambda: self.value(series) == value, f"{series} is {value}; the agent said: {self.program.said()[-1500:]}", seconds)
+        eventually(lambda: self.value(series) == value, f"{series} is {value}", seconds, self.program.said)
 
     def runs(self) -> Any:
         """Return the document of the latest runs."""

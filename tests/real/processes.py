@@ -63,15 +63,18 @@ def answers(url: str) -> bool:
         return False
 
 
-def eventually(look: Callable[[], T], want: str, seconds: float = READY_SECONDS) -> T:
-    """Look again and again until the answer is true in Python's sense, and return it; fail with `want` and the last answer otherwise."""
+def eventually(look: Callable[[], T], want: str, seconds: float = READY_SECONDS, said: Callable[[], str] = str) -> T:
+    """Look again and again until the answer is true in Python's sense, and return it.
+
+    Otherwise fail with what was wanted, the last answer, and what the program in question `said`.
+    """
     deadline = time.monotonic() + seconds
     while True:
         seen = look()
         if seen:
             return seen
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:g} s: {want}; last seen: {seen!r}")
+            raise AssertionError(f"not within {seconds:g} s: {want}; last seen: {seen!r}\n{said()}")
         time.sleep(0.05)
 
 
@@ -83,8 +86,8 @@ class Program:
     log: Path
 
     def said(self) -> str:
-        """Return all it wrote so far to stdout and stderr."""
-        return self.log.read_text(errors="replace")
+        """Return the end of what it wrote so far to stdout and stderr."""
+        return self.log.read_text(errors="replace")[-3000:] if self.log.is_file() else ""
 
     def end(self, with_signal: signal.Signals = signal.SIGTERM, seconds: float = 10) -> int:
         """Send the signal to the program, wait until it is gone, and return its exit status. Whoever it started goes too."""
@@ -106,9 +109,9 @@ def running(command: Sequence[str], log: Path, ready: Callable[[], bool], enviro
         )
     program = Program(process, log)
     try:
-        eventually(lambda: ready() or process.poll() is not None, f"{command[0]} answers; it said: {program.said()[-2000:]}")
+        eventually(lambda: ready() or process.poll() is not None, f"{command[0]} answers", said=program.said)
         if process.poll() is not None:
-            raise AssertionError(f"{command[0]} ended with {process.returncode} before it was ready: {program.said()[-2000:]}")
+            raise AssertionError(f"{command[0]} ended with {process.returncode} before it was ready: {program.said()}")
         yield program
     finally:
         if process.poll() is None:
