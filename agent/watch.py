@@ -41,7 +41,7 @@ class Listeners(Protocol):
     def __len__(self) -> int:
         """Return how many there are."""
 
-    def put(self, record: bytes) -> None:
+    def publish(self, record: bytes) -> None:
         """Hand them a finished run (see agent.record)."""
 
 
@@ -116,7 +116,7 @@ class Watch:
         past = self.history.of(job.name)
         self.exporter.publish(run, past.failing_since)
         if past.last is not None and len(self._listeners):
-            self._listeners.put(past.last)
+            self._listeners.publish(past.last)
         record = past.last_conclusive_record
         if self._memory is not None and run.outcome is not Outcome.INCONCLUSIVE and record is not None:
             self._memory.remember(Remembered(job.name, job.kind, record, past.failing_since, past.last_success))

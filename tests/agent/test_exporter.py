@@ -79,7 +79,7 @@ async def test_both_formats_parse_to_the_same_samples(runs: list[Run]) -> None:
     for run in runs:
         exporter.publish(run, FAILED.started)
     text = samples(parse_text(await scrape(exporter)))
-    openmetrics = samples(parse_openmetrics(await scrape(exporter, OPENMETRICS)))
+    openmetrics = samples(parse_openmetrics(await scrape(exporter, OPENMETRICS)))  # type: ignore[no-untyped-call]
     assert text == openmetrics
     assert len(text) > 20
 
@@ -87,7 +87,7 @@ async def test_both_formats_parse_to_the_same_samples(runs: list[Run]) -> None:
 async def test_the_parsers_refuse_what_is_wrong() -> None:
     text = await scrape(exporter_of_page(), OPENMETRICS)
     with pytest.raises(ValueError, match="EOF"):
-        list(parse_openmetrics(text.removesuffix("# EOF\n")))
+        list(parse_openmetrics(text.removesuffix("# EOF\n")))  # type: ignore[no-untyped-call]
 
 
 async def test_a_removed_probe_takes_its_series_along() -> None:

@@ -1,0 +1,173 @@
+"""What becomes of a finished run: history, metrics, state, log; and what a restart or a reload leaves."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from agent.exporter.own import Own
+from agent.job import Job
+from agent.record import encode
+from agent.state import Remembered
+from agent.watch import Watch
+from agent.web import Feed
+from probes.core.context import Context
+from probes.core.contract import Failed, Inconclusive, Outcome, Run, Sample, Step
+from probes.core.reasons import Reason
+from tests.agent.jobs import SHARED, NoSettings, job
+
+BEFORE = Run(
+    "page",
+    1_769_110_060.25,
+    5.0,
+    Outcome.FAILED,
+    Reason.HTTP_5XX,
+    "request",
+    "503",
+    "503",
+    steps=(Step("request", 0.0, 5.0),),
+    measured=(Sample("size_bytes", 3.0), Sample("finding", 1.0, ("one", "too many")), Sample("gone", 1.0)),
+)
+
+
+class Ledger:
+    """A memory that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Remembered] = {}
+
+    def remember(self, remembered: Remembered) -> None:
+        self.kept[remembered.name] = remembered
+
+    def forget(self, name: str) -> None:
+        self.kept.pop(name, None)
+
+
+class Scripted:
+    """A probe that ends as told, one after the other, and says when the script is over."""
+
+    def __init__(self, *ends: Exception | None) -> None:
+        self.ends = list(ends)
+        self.over = asyncio.Event()
+
+    async def __call__(self, ctx: Context, _: NoSettings) -> None:
+        with ctx.step("request"):
+            if len(self.ends) == 1:
+                asyncio.get_running_loop().call_soon(self.over.set)
+            end = self.ends.pop(0) if self.ends else None
+            if end is not None:
+                raise end
+
+
+def watch(ledger: Ledger | None = None, feed: Feed | None = None) -> Watch:
+    return Watch(SHARED, Own("0"), ledger, feed or Feed())
+
+
+async def play(script: Scripted, w: Watch, *jobs: Job) -> None:
+    w.describe(jobs)
+    w.start()
+    await script.over.wait()
+    await asyncio.sleep(0)
+    await w.stop()
+
+
+def failed(reason: Reason) -> Failed:
+    return Failed(reason, f"because of {reason}")
+
+
+async def test_one_line_when_a_probe_starts_failing_and_one_when_it_recovers(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("WARNING", "fogbell.probe")
+    script = Scripted(None, failed(Reason.TIMEOUT), failed(Reason.HTTP_5XX), None, None)
+    await play(script, watch(), job(script, interval=0.01))
+    lines = [record for record in caplog.records if record.name == "fogbell.probe"]
+    assert [line.message for line in lines] == ["probe started failing", "probe recovered"]
+    assert (lines[0].reason, lines[0].step) == ("timeout", "request")  # type: ignore[attr-defined]
+
+
+async def test_the_state_remembers_conclusive_runs_only() -> None:
+    ledger = Ledger()
+    script = Scripted(failed(Reason.TIMEOUT), Inconclusive(Reason.THROTTLED, "429"))
+    w = watch(ledger)
+    await play(script, w, job(script, interval=0.01))
+    kept = ledger.kept["page"]
+    assert b'"outcome":"failed"' in kept.record
+    assert kept.failing_since == w.history.of("page").failing_since is not None
+
+
+async def test_the_fourth_inconclusive_run_in_a_row_fails() -> None:
+    script = Scripted(*(Inconclusive(Reason.THROTTLED, "429") for _ in range(4)))
+    w = watch()
+    await play(script, w, job(script, interval=0.01))
+    outcomes = [beat.outcome for beat in w.history.of("page").ring][:4]
+    assert outcomes == [Outcome.INCONCLUSIVE] * 3 + [Outcome.FAILED]
+    assert w.history.of("page").reason is Reason.THROTTLED
+
+
+async def test_listeners_get_every_run_as_a_line() -> None:
+    feed = Feed()
+    with feed.subscribe() as subscription:
+        script = Scripted(None, None)
+        await play(script, watch(feed=feed), job(script, interval=0.01))
+        assert (await subscription.take(1)).count(b'"probe":"page"') >= 2
+
+
+async def test_after_a_restart_the_outage_goes_on_from_the_first_scrape() -> None:
+    script = Scripted(None)
+    w = watch()
+    w.describe([job(script)], [Remembered("page", "trial", encode(BEFORE), 1_769_100_000.0, 1_769_000_000.0)])
+    text = b"".join(line for _, lines in w.exporter.families() for line in lines.values()).decode()
+    assert 'fogbell_probe_success{probe="page"} 0\n' in text
+    assert 'fogbell_probe_failing_since_timestamp_seconds{probe="page"} 1769100000.0\n' in text
+    assert 'fogbell_probe_last_success_timestamp_seconds{probe="page"} 1769000000.0\n' in text
+    assert 'fogbell_probe_last_run_timestamp_seconds{probe="page"} 1769110060.25\n' in text
+    assert 'fogbell_trial_size_bytes{probe="page"} 3.0\n' in text
+    assert "fogbell_trial_finding{" not in text
+    assert 'fogbell_probe_runs_total{probe="page"} 0\n' in text
+
+
+@pytest.mark.parametrize(
+    "remembered",
+    [
+        Remembered("page", "another", encode(BEFORE), None, None),
+        Remembered("page", "trial", b"torn", None, None),
+    ],
+    ids=["of another kind", "unreadable"],
+)
+async def test_what_cannot_be_used_of_the_past_is_dropped(remembered: Remembered) -> None:
+    w = watch()
+    w.describe([job(Scripted(None))], [remembered])
+    assert w.history.of("page").last is None
+
+
+async def test_what_is_remembered_of_probes_that_are_gone_is_forgotten() -> None:
+    ledger = Ledger()
+    ledger.remember(Remembered("gone", "trial", encode(BEFORE), None, None))
+    watch(ledger).describe([], list(ledger.kept.values()))
+    assert not ledger.kept
+
+
+async def test_a_reload_adds_changes_and_removes_without_touching_the_rest() -> None:
+    script = Scripted(None, None)
+    w = watch(Ledger())
+    a, b = job(script, "a", interval=0.01), job(script, "b", interval=600)
+    await play(script, w, a, b)
+    w.start()
+    w.change(replace(a, interval=600))
+    w.remove("b")
+    w.add(job(script, "c", interval=600))
+    await w.stop()
+    text = b"".join(line for _, lines in w.exporter.families() for line in lines.values()).decode()
+    assert 'fogbell_probe_runs_total{probe="a"} 0' not in text
+    assert 'probe="b"' not in text
+    assert 'fogbell_probe_runs_total{probe="c"} 0\n' in text
+    assert len(w.history.of("a").ring) >= 2
+
+
+async def test_a_probe_that_became_another_kind_starts_anew() -> None:
+    script = Scripted(None, None)
+    w = watch()
+    await play(script, w, job(script, interval=0.01))
+    w.start()
+    w.change(job(script, interval=600, kind="other"))
+    await w.stop()
+    assert len(w.history.of("page").ring) == 0
