@@ -5,13 +5,18 @@ import socket
 import struct
 import sys
 from dataclasses import dataclass
+from time import perf_counter
 
 from probes.core.context import Context
 from probes.core.contract import Failed
 from probes.core.reasons import Reason
+from probes.lib.channel import Channel, connected
 from probes.lib.oserror import stopped_by
 from probes.lib.resolve import is_address
 from probes.lib.wire import Wire
+
+WATCHES_SOCKETS = sys.platform != "win32"
+"""Whether the loop can watch a socket of ours: Windows' own cannot, and gives its transport instead."""
 
 _TCP_INFO_BYTES = 104
 _RTT = struct.Struct("@I")
@@ -47,8 +52,11 @@ async def connect(ctx: Context, host: str, port: int, *, family: int = socket.AF
     try:
         sock.settimeout(0)
         with ctx.phase("connect"):
-            await loop.sock_connect(sock, (address, port))
-        await loop.create_connection(lambda: wire, sock=sock)
+            heard = await _join(wire)
+        # The phase ended when the loop heard of it, not when it got round to us.
+        ctx.add_phase("connect", heard - perf_counter())
+        if wire.transport is None:
+            await loop.create_connection(lambda: wire, sock=sock)
     except OSError as error:
         wire.close()
         raise stopped_by(error, f"{address} port {port}") from error
@@ -63,14 +71,31 @@ def kernel_view(wire: Wire) -> KernelView | None:
     if not sys.platform.startswith("linux"):
         return None
     try:
-        info = wire.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+        info = wire.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, WATCHES_SOCKETS = sys.platform != "win32"
+"""Whether the loop can watch a socket of ours: Windows' own cannot, and gives its transport instead."""
+
+_TCP_INFO_BYTES)
     except OSError:
         return None
-    if len(info) < _TCP_INFO_BYTES:
+    if len(info) < WATCHES_SOCKETS = sys.platform != "win32"
+"""Whether the loop can watch a socket of ours: Windows' own cannot, and gives its transport instead."""
+
+_TCP_INFO_BYTES:
         return None
     (rtt,) = _RTT.unpack_from(info, _RTT_OFFSET)
     (retransmissions,) = _RTT.unpack_from(info, _RETRANSMISSIONS_OFFSET)
     return KernelView(rtt / 1e6, retransmissions)
+
+
+async def _join(wire: Wire) -> float:
+    """Connect, and return when (perf_counter) the loop heard that it was done."""
+    loop = asyncio.get_running_loop()
+    if WATCHES_SOCKETS:
+        heard = await connected(loop, wire.sock, wire.peer)
+        wire.transport = Channel(loop, wire.sock, wire)
+        return heard
+    await loop.sock_connect(wire.sock, wire.peer)
+    return perf_counter()
 
 
 async def _resolve(ctx: Context, host: str, family: int) -> str:

@@ -60,7 +60,7 @@ def ascii_host(host: str) -> str:
 
 def is_address(host: str) -> bool:
     """Say whether `host` is an IPv4 or IPv6 address rather than a name."""
-    return any(_parses(family, host) for family in (socket.AF_INET, socket.AF_INET6))
+    return _parses(socket.AF_INET, host) or (":" in host and _parses(socket.AF_INET6, host))
 
 
 def _parses(family: int, host: str) -> bool:

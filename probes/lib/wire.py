@@ -13,6 +13,7 @@ from typing import Self, cast
 
 from probes.core.contract import Failed, Stopped
 from probes.core.reasons import Reason
+from probes.lib.channel import Transport
 from probes.lib.oserror import stopped_by
 
 BUFFER_BYTES = 65536
@@ -41,7 +42,7 @@ class Wire(asyncio.Protocol):
         """What ended the stream, None for its end in good order."""
         self.farewell = True
         """Whether an end of the stream would be a said one: under TLS, bytes could be cut off unless the peer says that it closes."""
-        self.transport: asyncio.Transport | None = None
+        self.transport: Transport | None = None
         self._buffer = bytearray()
         self._paused = False
         self._waiter: asyncio.Future[None] | None = None
