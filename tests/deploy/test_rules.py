@@ -115,3 +115,8 @@ def test_every_recorded_series_read_is_recorded() -> None:
 )
 def test_every_metric_named_is_one_that_the_agent_exports(path: Path) -> None:
     assert metric_names(path.read_text()) <= catalogue()
+
+
+def test_a_metric_that_the_agent_does_not_export_is_noticed() -> None:
+    text = "rate(fogbell_probe_sucess[5m]) > fogbell_probe_latency_seconds_bucket and fogbell:probe_failing:ours"
+    assert metric_names(text) - catalogue() == {"fogbell_probe_sucess"}

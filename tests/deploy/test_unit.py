@@ -76,12 +76,13 @@ os.execv(sys.executable, [sys.executable, "-c", sys.argv[1]])
 """
 _USE_THE_LIBRARIES = """
 import asyncio, mmap, sqlite3, ssl
-import aiodns, bcrypt, cryptography.x509, dns.message, httptools, lxml.etree, pydantic, uvloop
+import aiodns, bcrypt, cryptography.x509, dns.message, httptools, lxml.etree, pydantic, re2, uvloop
 try:
     mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
 except PermissionError:
     print("refused")
 async def main():
+    re2.compile('a+').search('aa')
     resolver = aiodns.DNSResolver(nameservers=["127.0.0.1"], timeout=0.1, tries=1)
     print((await resolver.getaddrinfo("localhost")).nodes[0].addr[0])
     await resolver.close()
