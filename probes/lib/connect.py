@@ -71,16 +71,10 @@ def kernel_view(wire: Wire) -> KernelView | None:
     if not sys.platform.startswith("linux"):
         return None
     try:
-        info = wire.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, WATCHES_SOCKETS = sys.platform != "win32"
-"""Whether the loop can watch a socket of ours: Windows' own cannot, and gives its transport instead."""
-
-_TCP_INFO_BYTES)
+        info = wire.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
     except OSError:
         return None
-    if len(info) < WATCHES_SOCKETS = sys.platform != "win32"
-"""Whether the loop can watch a socket of ours: Windows' own cannot, and gives its transport instead."""
-
-_TCP_INFO_BYTES:
+    if len(info) < _TCP_INFO_BYTES:
         return None
     (rtt,) = _RTT.unpack_from(info, _RTT_OFFSET)
     (retransmissions,) = _RTT.unpack_from(info, _RETRANSMISSIONS_OFFSET)
