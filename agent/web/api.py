@@ -10,7 +10,7 @@ from agent.history import Past, Ring
 from agent.job import Job
 from agent.web.feed import Subscription
 from agent.web.overview import Moment, moment_of, state
-from agent.web.sending import cut_off, send
+from agent.web.sending import cut_off, send_packed
 from agent.web.site import SITE, Site
 from agent.web.slices import gathered, sliced
 from probes.core.reasons import BLAME
@@ -29,7 +29,7 @@ async def runs(request: web.Request, jobs: tuple[Job, ...]) -> web.StreamRespons
         *[text async for text in _joined(jobs[offset : offset + limit], site, moment)],
         "]}\n",
     ]
-    return await send(request, "application/json", await gathered(pieces))
+    return await send_packed(request, "application/json", await gathered(pieces))
 
 
 async def stream(request: web.Request) -> web.StreamResponse:

@@ -9,7 +9,7 @@ from aiohttp import web
 from agent.web import api
 from agent.web.overview import Directory
 from agent.web.pages import Pages
-from agent.web.sending import send
+from agent.web.sending import send, send_packed
 from agent.web.site import SITE, Site
 
 _HEADERS = {
@@ -23,6 +23,8 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+
+_HTML = "text/html; charset=utf-8"
 
 _STATIC_TYPES = {
     "fogbell.css": "text/css; charset=utf-8",
@@ -69,14 +71,14 @@ async def _let_streams_go(app: web.Application) -> None:
 
 async def _overview(request: web.Request) -> web.StreamResponse:
     blocks = await request.app[PAGES].overview(await request.app[DIRECTORY].ordered(), request.query)
-    return await send(request, "text/html; charset=utf-8", blocks)
+    return await send_packed(request, _HTML, blocks)
 
 
 async def _probe(request: web.Request) -> web.StreamResponse:
     job = request.app[DIRECTORY].find(request.match_info["name"])
     if job is None:
         raise web.HTTPNotFound(text="no probe of this name\n")
-    return await send(request, "text/html; charset=utf-8", await request.app[PAGES].probe(job))
+    return await send_packed(request, _HTML, await request.app[PAGES].probe(job))
 
 
 async def _static(request: web.Request) -> web.Response:

@@ -55,6 +55,8 @@ class Pages:
         )
         environment.globals |= {"static_version": static_version, "pitch": PITCH, "height": HEIGHT, "track": TRACK, "phases": PHASES}
         environment.filters |= {"duration": duration, "span": span, "timestamp": timestamp, "reading": reading}
+        for name in environment.list_templates():  # compiles all now; a parent would otherwise be at the first request
+            environment.get_template(name)
         self._overview = environment.get_template("overview.html")
         self._probe = environment.get_template("probe.html")
 

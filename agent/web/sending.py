@@ -2,15 +2,18 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Mapping, Sequence
 
 from aiohttp import web
 
 from agent.web.site import SITE
+from agent.web.slices import packed
 
 log = logging.getLogger("fogbell.web")
 
 _BLOCK = 65_536
+_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))", re.IGNORECASE)  # RFC 9110, 12.5.3: a weight of 0 refuses
 
 
 async def send(
@@ -27,6 +30,14 @@ async def send(
     except TimeoutError:
         cut_off(request)
     return response
+
+
+async def send_packed(request: web.Request, content_type: str, blocks: Sequence[bytes]) -> web.StreamResponse:
+    """Send the blocks, with gzip where the reader takes it."""
+    headers = {"Vary": "Accept-Encoding"}
+    if _GZIP.search(request.headers.get("Accept-Encoding", "")):
+        blocks, headers = await packed(blocks), {**headers, "Content-Encoding": "gzip"}
+    return await send(request, content_type, blocks, headers)
 
 
 async def _write(request: web.Request, response: web.StreamResponse, blocks: Sequence[bytes]) -> None:

@@ -14,7 +14,7 @@ from probes.core.reasons import MEANING
 TRACK = 1000
 """Width of a waterfall's track."""
 
-PHASES = ("resolve", "connect", "tls", "processing", "transfer")
+PHASES = ("resolve", "connect", "proxy", "tls", "request", "processing", "transfer")
 """Phases with a colour of their own; any other is drawn as `other`."""
 
 GLYPHS = {State.FAILING: "✕", State.STALE: "!", State.WAITING: "…", State.INCONCLUSIVE: "?", State.OK: "✓"}

@@ -1,11 +1,12 @@
 """What is not a page: metrics, health, reload, configuration, and what every answer carries."""
 
+import gzip
 from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import ClientResponse, ClientSession
 
-from tests.web.samples import JOBS, STORM, history
+from tests.web.samples import JOBS, SHAREPOINT, STORM, history
 from tests.web.serving import World, serving, site
 
 
@@ -118,6 +119,26 @@ async def test_what_is_not_there_is_not_repeated(session: ClientSession, path: s
     assert answer.content_type == "text/plain"
     assert "script" not in text
     assert "evil" not in text + str(answer.headers)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "encoding"),
+    [
+        ("gzip, deflate, br", "gzip"),
+        ("br;q=1, gzip;q=0.5", "gzip"),
+        ("GZIP", "gzip"),
+        ("gzip;q=0", None),
+        ("gzip; q=0.000, br", None),
+        ("", None),
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/api/v1/runs"])
+async def test_a_page_is_packed_for_who_takes_it(session: ClientSession, path: str, accepted: str, encoding: str | None) -> None:
+    async with serving(site(World(history(STORM), JOBS))) as url:
+        answer = await session.get(url + path, headers={"Accept-Encoding": accepted})
+        data = await answer.read()
+    assert answer.headers.get("Content-Encoding") == encoding
+    assert SHAREPOINT.name in (gzip.decompress(data) if encoding else data).decode()
 
 
 async def test_a_browser_may_keep_static_files_of_a_version(session: ClientSession) -> None:
