@@ -2,6 +2,7 @@
 
 import fnmatch
 import importlib.metadata
+import json
 import re
 import shlex
 import shutil
@@ -15,6 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from tests.deploy.places import DEPLOY, ROOT, load_yaml
+from tests.deploy.prometheus import free_port, running
 
 DOCKERFILE = DEPLOY / "Dockerfile"
 COMPOSE = load_yaml(DEPLOY / "compose.yml")
@@ -172,3 +174,22 @@ def test_what_simulates_a_tenant_is_not_in_the_image(installed: Path, tmp_path: 
 
 def test_the_shipped_configuration_is_accepted_by_the_installed_program(installed: Path, tmp_path: Path) -> None:
     run(installed / "fogbell", "check", "--config", DEPLOY / "config", cwd=tmp_path)
+
+
+def healthy(installed: Path, port: int) -> bool:
+    """Whether the image's own health check is content with what listens on a port."""
+    _, _, command = of("HEALTHCHECK")[0].partition(" CMD ")
+    program, *arguments = json.loads(command.replace("127.0.0.1:9655", f"127.0.0.1:{port}"))
+    return subprocess.run([installed / program, *arguments], capture_output=True, check=False).returncode == 0
+
+
+def test_the_command_of_the_image_starts_an_agent_that_its_health_check_believes_in(installed: Path, tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / "fogbell.yml").write_text(
+        f"state_dir: {tmp_path / 'state'}\nprobes: [{{name: nobody, kind: http, url: 'http://127.0.0.1:{free_port()}/', interval: 60s}}]\n"
+    )
+    places = {"/etc/fogbell": str(tmp_path), "0.0.0.0:9655": f"127.0.0.1:{port}"}
+    command = [str(installed / "fogbell"), *(places.get(word, word) for word in json.loads(of("CMD")[0]))]
+    assert not healthy(installed, port)
+    with running(command, f"http://127.0.0.1:{port}/-/ready", tmp_path / "log"):
+        assert healthy(installed, port)
