@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from probes import http
+from probes import dns, http
 from probes.core.contract import Probe
 
 REGISTRY: dict[str, Probe[Any]] = {
+    "dns": dns.PROBE,
     "http": http.PROBE,
 }
 """Kind, as written in YAML, to probe. Alphabetical."""

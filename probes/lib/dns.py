@@ -1,0 +1,221 @@
+"""Asks one name server one question, once, over UDP, TCP, TLS or HTTPS, with each failure named.
+
+Phases: resolve (the server's own name, where it has one), connect, tls, and request, from the question sent to the answer read.
+"""
+
+import asyncio
+import re
+import socket
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BeforeValidator, Field
+
+from probes.core.context import Context
+from probes.core.contract import Failed
+from probes.core.reasons import Reason
+from probes.lib.connect import connect
+from probes.lib.dns_message import Answer, Question, is_reply, is_truncated, new_query, parse_answer
+from probes.lib.http import Request, Wanted, exchange
+from probes.lib.nameservers import NameServer, Transport, located
+from probes.lib.oserror import stopped_by
+from probes.lib.resolve import is_address
+from probes.lib.tls import Trust, start_tls
+from probes.lib.url import Url
+from probes.lib.wire import Wire
+
+RCODE_REASONS = {
+    "NOERROR": Reason.DNS_MISMATCH,
+    "NXDOMAIN": Reason.DNS_NXDOMAIN,
+    "REFUSED": Reason.DNS_REFUSED,
+}
+"""Unexpected rcode to reason; any other is the resolver's failure, DNS_SERVFAIL."""
+
+MACHINE_TRUST = Trust()
+"""Trust in the machine's own authorities."""
+
+T = TypeVar("T")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m)")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
+_TIMEOUTS = {"connect": Reason.CONNECT_TIMEOUT, "tls": Reason.TLS_TIMEOUT}
+_LARGEST = 65535
+_DOH_TYPE = "application/dns-message"
+_HTTP_OK = 200
+_HTTP_SERVER_FAULT = 500
+_HTTP_REDIRECT = 300
+
+
+def _seconds(value: object) -> object:
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    return float(match[1]) * _UNITS[match[2]] if match else value
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=600)]
+"""A time limit: a number of seconds, or a text such as 500ms, 5s, 1m."""
+
+
+async def together(ctx: Context, *questions: Coroutine[Any, Any, T]) -> list[T]:
+    """Ask several things at once and return what each brought. None is left behind; each times itself `apart`.
+
+    At the deadline the open phase of `ctx` is request.
+    """
+    open_phases = ctx.open_steps[-1].open_phases
+    open_phases.append("request")
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(question) for question in questions]
+    open_phases.remove("request")
+    return [task.result() for task in tasks]
+
+
+@contextmanager
+def apart(ctx: Context) -> Iterator[Context]:
+    """Give a context for a question that is asked beside others, so that their phases do not mix."""
+    beside = Context(ctx.probe, ctx.shared)
+    with beside.step("query"):
+        yield beside
+
+
+async def ask(ctx: Context, server: NameServer, question: Question, *, timeout: float, trust: Trust = MACHINE_TRUST) -> Answer:  # noqa: ASYNC109 - a limit inside the run's own, and it names what it cut off
+    """Ask once, and return the answer whatever its rcode. Phases and evidence go to the innermost open step of `ctx`.
+
+    Raises:
+        Failed: DNS_TIMEOUT, CONNECT_TIMEOUT or TLS_TIMEOUT after `timeout` seconds; DNS_REFUSED where nothing listens (UDP);
+            PROTOCOL_ERROR for a malformed answer on a stream; what `connect`, `start_tls` and HTTP raise.
+        Inconclusive: where this machine has no socket left or cannot read its resolver configuration.
+
+    """
+    server = located(server)
+    try:
+        async with asyncio.timeout(timeout):
+            return await _ASK[server.transport](ctx, server, question, trust)
+    except TimeoutError as error:
+        open_phases = ctx.open_steps[-1].open_phases
+        reason = _TIMEOUTS.get(open_phases[-1] if open_phases else "", Reason.DNS_TIMEOUT)
+        raise Failed(reason, f"{server.spec}: no answer to {question} within {timeout:g} s{_ignored(ctx)}") from error
+
+
+def require_rcode(server: NameServer, question: Question, answer: Answer, wanted: str = "NOERROR") -> None:
+    """Say no to any other rcode.
+
+    Raises:
+        Failed: with the reason for the rcode, and the rcode as code.
+
+    """
+    if answer.rcode != wanted:
+        reason = RCODE_REASONS.get(answer.rcode, Reason.DNS_SERVFAIL)
+        because = f" ({'; '.join(answer.errors)})" if answer.errors else ""
+        raise Failed(reason, f"{server.spec} answers {answer.rcode} to {question}{because}", code=answer.rcode)
+
+
+async def _ask_udp(ctx: Context, server: NameServer, question: Question, trust: Trust) -> Answer:
+    query = new_query(question)
+    address = await _address(ctx, server)
+    ctx.evidence("address", address)
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(0)
+            # Connected: the kernel drops what comes from elsewhere, and a refusal (ICMP) reaches us.
+            sock.connect((address, server.port))
+            with ctx.phase("request"):
+                answer = await _converse(ctx, sock, query, question)
+    except ConnectionRefusedError as error:
+        raise Failed(Reason.DNS_REFUSED, f"{server.spec}: nothing listens at {address} port {server.port}") from error
+    except OSError as error:
+        raise stopped_by(error, f"{address} port {server.port}") from error
+    if answer is None:
+        ctx.evidence("transport", "tcp, because the answer over udp was truncated")
+        return await _ask_tcp(ctx, server, question, trust)
+    return answer
+
+
+async def _address(ctx: Context, server: NameServer) -> str:
+    if "%" in server.host or is_address(server.host):
+        return server.host
+    with ctx.phase("resolve"):
+        addresses = await ctx.shared.lookup(server.host, socket.AF_UNSPEC)
+        if not addresses:
+            raise Failed(Reason.DNS_NO_DATA, f"{server.host}: no address")
+    return addresses[0]
+
+
+async def _converse(ctx: Context, sock: socket.socket, query: bytes, question: Question) -> Answer | None:
+    """Send the query and wait for its answer; None where it is truncated. All else that arrives may be forged: ignored (RFC 5452)."""
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(sock, query)
+    ignored = 0
+    try:
+        while True:
+            wire = await loop.sock_recv(sock, _LARGEST)
+            if is_reply(query, wire):
+                if is_truncated(wire):
+                    return None
+                try:
+                    return await parse_answer(question, wire)
+                except Failed as malformed:
+                    ctx.evidence("ignored_because", malformed.message)
+            ignored += 1
+            await asyncio.sleep(0)
+    finally:
+        if ignored:
+            ctx.evidence("ignored_datagrams", ignored)
+
+
+def _ignored(ctx: Context) -> str:
+    ignored = ctx.evidence_found.get("ignored_datagrams")
+    return f", except {ignored} datagrams that do not answer it" if ignored else ""
+
+
+async def _ask_tcp(ctx: Context, server: NameServer, question: Question, _trust: Trust) -> Answer:
+    with await connect(ctx, server.host, server.port) as wire:
+        return await _ask_stream(ctx, wire, server, question)
+
+
+async def _ask_tls(ctx: Context, server: NameServer, question: Question, trust: Trust) -> Answer:
+    with await connect(ctx, server.host, server.port) as wire:
+        await start_tls(ctx, wire, trust, server.host)
+        return await _ask_stream(ctx, wire, server, question)
+
+
+async def _ask_stream(ctx: Context, wire: Wire, server: NameServer, question: Question) -> Answer:
+    query = new_query(question)
+    with ctx.phase("request"):
+        wire.write(len(query).to_bytes(2) + query)
+        length = int.from_bytes(await wire.read_exactly(2))
+        return await _only_answer(server, question, query, await wire.read_exactly(length))
+
+
+async def _ask_https(ctx: Context, server: NameServer, question: Question, trust: Trust) -> Answer:
+    query = b"\0\0" + new_query(question)[2:]  # RFC 8484 section 4.1: id 0
+    url = Url("https", server.host, server.port, server.path)
+    message = Request("POST", url, (("Accept", _DOH_TYPE), ("Content-Type", _DOH_TYPE)), query).direct
+    with await connect(ctx, server.host, server.port) as wire:
+        await start_tls(ctx, wire, trust, server.host, alpn=("http/1.1",))
+        inner = Context(ctx.probe, ctx.shared)  # its phases, processing and transfer, are one here: request
+        with ctx.phase("request"), inner.step("request"):
+            response = await exchange(inner, wire, message, "POST", Wanted(limit=_LARGEST))
+            if response.status != _HTTP_OK:
+                raise Failed(_http_reason(response.status), f"{server.spec}: HTTP status {response.status}", code=str(response.status))
+            if (response.header("content-type") or "").partition(";")[0].strip().lower() != _DOH_TYPE:
+                raise Failed(Reason.PROTOCOL_ERROR, f"{server.spec}: the answer is no {_DOH_TYPE}")
+            return await _only_answer(server, question, query, response.body)
+
+
+def _http_reason(status: int) -> Reason:
+    if status >= _HTTP_SERVER_FAULT:
+        return Reason.HTTP_5XX
+    if status >= 400:  # noqa: PLR2004 - 4xx
+        return Reason.HTTP_4XX
+    return Reason.HTTP_REDIRECT if status >= _HTTP_REDIRECT else Reason.PROTOCOL_ERROR
+
+
+async def _only_answer(server: NameServer, question: Question, query: bytes, wire: bytes) -> Answer:
+    """Read the one message of a stream, which has to be the answer."""
+    if not is_reply(query, wire):
+        raise Failed(Reason.PROTOCOL_ERROR, f"{server.spec}: what came does not answer {question}")
+    if is_truncated(wire):
+        raise Failed(Reason.PROTOCOL_ERROR, f"{server.spec}: a truncated answer to {question} where there is room for all of it")
+    return await parse_answer(question, wire)
+
+
+_ASK = {Transport.UDP: _ask_udp, Transport.TCP: _ask_tcp, Transport.TLS: _ask_tls, Transport.HTTPS: _ask_https}
