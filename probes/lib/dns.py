@@ -56,16 +56,20 @@ Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=600)]
 
 
 async def together(ctx: Context, *questions: Coroutine[Any, Any, T]) -> list[T]:
-    """Ask several things at once and return what each brought. None is left behind; each times itself `apart`.
-
-    At the deadline the open phase of `ctx` is request.
-    """
-    open_phases = ctx.open_steps[-1].open_phases
-    open_phases.append("request")
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(question) for question in questions]
-    open_phases.remove("request")
+    """Ask several things at once and return what each brought. None is left behind; each times itself `apart`."""
+    with _waiting(ctx):
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(question) for question in questions]
     return [task.result() for task in tasks]
+
+
+@contextmanager
+def _waiting(ctx: Context) -> Iterator[None]:
+    """Say to the runner that at the deadline the run was waiting for a resolver. It knows that by an open phase of the name resolve."""
+    open_phases = ctx.open_steps[-1].open_phases
+    open_phases.append("resolve")
+    yield
+    open_phases.remove("resolve")
 
 
 @contextmanager
@@ -117,7 +121,7 @@ async def _ask_udp(ctx: Context, server: NameServer, question: Question, trust: 
             sock.settimeout(0)
             # Connected: the kernel drops what comes from elsewhere, and a refusal (ICMP) reaches us.
             sock.connect((address, server.port))
-            with ctx.phase("request"):
+            with ctx.phase("request"), _waiting(ctx):
                 answer = await _converse(ctx, sock, query, question)
     except ConnectionRefusedError as error:
         raise Failed(Reason.DNS_REFUSED, f"{server.spec}: nothing listens at {address} port {server.port}") from error
@@ -179,7 +183,7 @@ async def _ask_tls(ctx: Context, server: NameServer, question: Question, trust: 
 
 async def _ask_stream(ctx: Context, wire: Wire, server: NameServer, question: Question) -> Answer:
     query = new_query(question)
-    with ctx.phase("request"):
+    with ctx.phase("request"), _waiting(ctx):
         wire.write(len(query).to_bytes(2) + query)
         length = int.from_bytes(await wire.read_exactly(2))
         return await _only_answer(server, question, query, await wire.read_exactly(length))
@@ -192,7 +196,7 @@ async def _ask_https(ctx: Context, server: NameServer, question: Question, trust
     with await connect(ctx, server.host, server.port) as wire:
         await start_tls(ctx, wire, trust, server.host, alpn=("http/1.1",))
         inner = Context(ctx.probe, ctx.shared)  # its phases, processing and transfer, are one here: request
-        with ctx.phase("request"), inner.step("request"):
+        with ctx.phase("request"), _waiting(ctx), inner.step("request"):
             response = await exchange(inner, wire, message, "POST", Wanted(limit=_LARGEST))
             if response.status != _HTTP_OK:
                 raise Failed(_http_reason(response.status), f"{server.spec}: HTTP status {response.status}", code=str(response.status))

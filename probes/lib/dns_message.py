@@ -20,7 +20,6 @@ import dns.rcode
 import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
-import dns.wire
 from dns.rdatatype import RdataType
 from dns.rdtypes.ANY.TXT import TXT
 
@@ -223,7 +222,7 @@ class _Reading:
         return self.owners[target], position + 2
 
     def _read_name(self, position: int) -> str:
-        return shown_name(dns.wire.Parser(self.wire, position).get_name())
+        return shown_name(dns.name.from_wire(self.wire, position)[0])
 
     def _skip_name(self, position: int) -> int:
         while length := self.wire[position]:
