@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from agent.config.durations import in_words
 from agent.job import Job
 
 DAY = 86_400.0
@@ -113,7 +114,7 @@ def _by_probe(planned: Plan) -> Table:
     for column in ("every", "timeout", "runs a day", "series"):
         grid.add_column(column, justify="right")
     for one in planned.probes:
-        every, timeout = f"{one.interval:g} s", f"{one.timeout:g} s"
+        every, timeout = in_words(one.interval), in_words(one.timeout)
         grid.add_row(one.name, one.kind, one.role, every, timeout, f"{one.runs:,.0f}", f"{one.series:,}")
     return grid
 
