@@ -13,7 +13,7 @@ from agent.web.site import Site
 from agent.web.slices import gathered
 from agent.web.strip import HEIGHT, PITCH
 from agent.web.views import GLYPHS, PHASES, TRACK, ProbeView, probe_view
-from agent.web.words import ago, duration, reading, span, timestamp
+from agent.web.words import ago, duration, plain_name, reading, span, timestamp
 
 ROWS = 100
 """Probes on one page."""
@@ -54,7 +54,7 @@ class Pages:
             loader=PackageLoader("agent.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )
         environment.globals |= {"static_version": static_version, "pitch": PITCH, "height": HEIGHT, "track": TRACK, "phases": PHASES}
-        environment.filters |= {"duration": duration, "span": span, "timestamp": timestamp, "reading": reading}
+        environment.filters |= {"duration": duration, "span": span, "timestamp": timestamp, "reading": reading, "plain_name": plain_name}
         for name in environment.list_templates():  # compiles all now; a parent would otherwise be at the first request
             environment.get_template(name)
         self._overview = environment.get_template("overview.html")

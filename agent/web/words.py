@@ -65,6 +65,11 @@ def reading(value: float, name: str) -> str:
     return f"{value:,.0f}" if value == int(value) else f"{value:,.6g}"
 
 
+def plain_name(name: str) -> str:
+    """Return a measurement's name without underscores, and without the unit that its value is shown in."""
+    return name.removesuffix("_seconds").removesuffix("_timestamp").replace("_", " ")
+
+
 def target(settings: Settings) -> str:
     """Return what a probe looks at, in a word, from the settings that kinds commonly have; a URL without login and query values."""
     values = (getattr(settings, name, None) for name in _TARGET_FIELDS)

@@ -57,11 +57,11 @@ def site(world: World, **changes: object) -> Site:
 
 
 @asynccontextmanager
-async def serving(site: Site) -> AsyncIterator[str]:
+async def serving(site: Site, port: int = 0) -> AsyncIterator[str]:
     """Serve, and yield the address to fetch from."""
     runner = web.AppRunner(application(site), access_log=None, shutdown_timeout=1)
     await runner.setup()
-    listener = web.TCPSite(runner, "127.0.0.1", 0)
+    listener = web.TCPSite(runner, "127.0.0.1", port)
     await listener.start()
     host, port = runner.addresses[0][:2]
     try:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.web.words import ago, duration, reading, span, target, timestamp
+from agent.web.words import ago, duration, plain_name, reading, span, target, timestamp
 from probes.core.contract import Settings
 from tests.web.samples import DOMAIN, LOGIN, MX, SHAREPOINT, SMTP, Web
 
@@ -57,6 +57,14 @@ def test_a_timestamp_is_in_utc() -> None:
 )
 def test_a_measured_value_reads_as_its_unit(name: str, value: float, words: str) -> None:
     assert reading(value, name) == words
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [("certificate_expiry_timestamp_seconds", "certificate expiry"), ("ttl_seconds", "ttl"), ("body_bytes", "body bytes")],
+)
+def test_a_measurement_is_named_in_plain_words(name: str, plain: str) -> None:
+    assert plain_name(name) == plain
 
 
 @pytest.mark.parametrize(
