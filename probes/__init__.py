@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from probes import dns, http
+from probes import dns, http, tcp
 from probes.core.contract import Probe
 
 REGISTRY: dict[str, Probe[Any]] = {
     "dns": dns.PROBE,
     "http": http.PROBE,
+    "tcp": tcp.PROBE,
 }
 """Kind, as written in YAML, to probe. Alphabetical."""

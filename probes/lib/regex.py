@@ -19,6 +19,14 @@ def search(pattern: str, text: bytes) -> bool:
     return _compiled(pattern).search(text) is not None
 
 
+def catch(pattern: str, text: bytes) -> dict[str, str] | None:
+    """Return what the named groups of `pattern` caught, "" for those without a part in it; None where it is not found."""
+    found = _compiled(pattern).search(text)
+    if found is None:
+        return None
+    return {name.decode(): caught.decode(errors="backslashreplace") for name, caught in found.groupdict(default=b"").items()}
+
+
 @lru_cache(maxsize=4096)
 def _compiled(pattern: str) -> Any:
     return re2.compile(pattern.encode(), _OPTIONS)

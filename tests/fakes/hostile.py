@@ -16,12 +16,16 @@ import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import cache
+from typing import TypeVar
 
 from tests.fakes.certificates import Flaw, server_context
+
+_GRACE = 0.5
 
 Address = tuple[str, int]
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Server = AbstractAsyncContextManager[Address]
+T = TypeVar("T")
 
 GARBAGE = bytes(byte for byte in random.Random(1).randbytes(70_000) if byte not in b"\r\n")  # noqa: S311 - noise, not a secret
 """Bytes that are no protocol; no line ends in them."""
@@ -48,6 +52,8 @@ async def serving(talk: Talk, tls: ssl.SSLContext | None = None) -> AsyncIterato
         yield host, port
     finally:
         server.close()
+        if tasks:  # what a client said before it left is still heard
+            await asyncio.wait(tasks, timeout=_GRACE)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -224,11 +230,11 @@ def tls_resets_in_handshake() -> Server:
     """Send half of the first flight and reset."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        half = _HalfTls()
-        half.incoming.write(await reader.read(65536))
+        server = ServerTls()
+        server.incoming.write(await reader.read(65536))
         with suppress(ssl.SSLWantReadError):
-            half.tls.do_handshake()
-        flight = half.outgoing.read()
+            server.tls.do_handshake()
+        flight = server.outgoing.read()
         writer.write(flight[: len(flight) // 2])
         await writer.drain()
         _reset(writer)
@@ -240,11 +246,11 @@ def tls_resets_in_record() -> Server:
     """Finish the handshake, read a request, send half of a TLS record of the answer, and reset."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        half = _HalfTls()
-        await half.until(half.tls.do_handshake, reader, writer)
-        await half.until(lambda: half.tls.read(65536), reader, writer)
-        half.tls.write(HEADER + b"\r\n" + b"x" * 1000)
-        record = half.outgoing.read()
+        server = ServerTls()
+        await server.until(server.tls.do_handshake, reader, writer)
+        await server.until(lambda: server.tls.read(65536), reader, writer)
+        server.tls.write(HEADER + b"\r\n" + b"x" * 1000)
+        record = server.outgoing.read()
         writer.write(record[: len(record) // 2])
         await writer.drain()
         _reset(writer)
@@ -307,18 +313,18 @@ def _basic(login: str) -> bytes:
 # Parts
 
 
-class _HalfTls:
+class ServerTls:
     """A server's side of TLS whose bytes pass through our hands."""
 
-    def __init__(self) -> None:
+    def __init__(self, flaw: Flaw = Flaw.NONE) -> None:
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = server_context().wrap_bio(self.incoming, self.outgoing, server_side=True)
+        self.tls = server_context(flaw).wrap_bio(self.incoming, self.outgoing, server_side=True)
 
-    async def until(self, act: Callable[[], object], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Repeat `act`, exchanging bytes, until it needs no more of them."""
+    async def until(self, act: Callable[[], T], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> T:
+        """Repeat `act`, exchanging bytes, until it needs no more of them, and return what it returns."""
         while True:
             try:
-                act()
+                done = act()
             except ssl.SSLWantReadError:
                 writer.write(self.outgoing.read())
                 received = await reader.read(65536)
@@ -327,7 +333,7 @@ class _HalfTls:
                 self.incoming.write(received)
             else:
                 writer.write(self.outgoing.read())
-                return
+                return done
 
 
 def _endless_answer(first: bytes, again: bytes) -> Server:
