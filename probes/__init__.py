@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from probes import dns, http, tcp
+from probes import dns, dns_m365_domain, http, tcp
 from probes.core.contract import Probe
 
 REGISTRY: dict[str, Probe[Any]] = {
     "dns": dns.PROBE,
+    "dns_m365_domain": dns_m365_domain.PROBE,
     "http": http.PROBE,
     "tcp": tcp.PROBE,
 }

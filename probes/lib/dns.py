@@ -8,12 +8,13 @@ import re
 import socket
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, Field
 
 from probes.core.context import Context
-from probes.core.contract import Failed
+from probes.core.contract import Failed, Stopped
 from probes.core.reasons import Reason
 from probes.lib.connect import connect
 from probes.lib.dns_message import Answer, Question, is_reply, is_truncated, new_query, parse_answer
@@ -57,14 +58,14 @@ Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=600)]
 
 async def together(ctx: Context, *questions: Coroutine[Any, Any, T]) -> list[T]:
     """Ask several things at once and return what each brought. None is left behind; each times itself `apart`."""
-    with _waiting(ctx):
+    with waiting(ctx):
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(question) for question in questions]
     return [task.result() for task in tasks]
 
 
 @contextmanager
-def _waiting(ctx: Context) -> Iterator[None]:
+def waiting(ctx: Context) -> Iterator[None]:
     """Say to the runner that at the deadline the run was waiting for a resolver. It knows that by an open phase of the name resolve."""
     open_phases = ctx.open_steps[-1].open_phases
     open_phases.append("resolve")
@@ -121,7 +122,7 @@ async def _ask_udp(ctx: Context, server: NameServer, question: Question, trust: 
             sock.settimeout(0)
             # Connected: the kernel drops what comes from elsewhere, and a refusal (ICMP) reaches us.
             sock.connect((address, server.port))
-            with ctx.phase("request"), _waiting(ctx):
+            with ctx.phase("request"), waiting(ctx):
                 answer = await _converse(ctx, sock, query, question)
     except ConnectionRefusedError as error:
         raise Failed(Reason.DNS_REFUSED, f"{server.spec}: nothing listens at {address} port {server.port}") from error
@@ -183,7 +184,7 @@ async def _ask_tls(ctx: Context, server: NameServer, question: Question, trust: 
 
 async def _ask_stream(ctx: Context, wire: Wire, server: NameServer, question: Question) -> Answer:
     query = new_query(question)
-    with ctx.phase("request"), _waiting(ctx):
+    with ctx.phase("request"), waiting(ctx):
         wire.write(len(query).to_bytes(2) + query)
         length = int.from_bytes(await wire.read_exactly(2))
         return await _only_answer(server, question, query, await wire.read_exactly(length))
@@ -196,7 +197,7 @@ async def _ask_https(ctx: Context, server: NameServer, question: Question, trust
     with await connect(ctx, server.host, server.port) as wire:
         await start_tls(ctx, wire, trust, server.host, alpn=("http/1.1",))
         inner = Context(ctx.probe, ctx.shared)  # its phases, processing and transfer, are one here: request
-        with ctx.phase("request"), _waiting(ctx), inner.step("request"):
+        with ctx.phase("request"), waiting(ctx), inner.step("request"):
             response = await exchange(inner, wire, message, "POST", Wanted(limit=_LARGEST))
             if response.status != _HTTP_OK:
                 raise Failed(_http_reason(response.status), f"{server.spec}: HTTP status {response.status}", code=str(response.status))
@@ -223,3 +224,43 @@ async def _only_answer(server: NameServer, question: Question, query: bytes, wir
 
 
 _ASK = {Transport.UDP: _ask_udp, Transport.TCP: _ask_tcp, Transport.TLS: _ask_tls, Transport.HTTPS: _ask_https}
+
+
+@dataclass(frozen=True, slots=True)
+class Lookups:
+    """Many questions to one name server within one run, each asked once however many want to know.
+
+    The questions end with `group`, so none outlives the run.
+    """
+
+    ctx: Context
+    server: NameServer
+    group: asyncio.TaskGroup
+    timeout: float
+    trust: Trust = MACHINE_TRUST
+    asked: dict[Question, asyncio.Task[Answer | Stopped]] = field(default_factory=dict)
+
+    async def answer(self, question: Question) -> Answer:
+        """Return the answer, which may be that the name does not exist or has no such record.
+
+        Raises:
+            Failed, Inconclusive: as `ask` does, and for any rcode but NOERROR and NXDOMAIN.
+
+        """
+        if question not in self.asked:
+            self.asked[question] = self.group.create_task(self._ask(question))
+        answer = await self.asked[question]
+        if isinstance(answer, Stopped):
+            raise answer
+        return answer
+
+    async def _ask(self, question: Question) -> Answer | Stopped:
+        """Ask, and return a failure rather than raise it, because a task that raises ends its group."""
+        try:
+            with apart(self.ctx) as beside:
+                answer = await ask(beside, self.server, question, timeout=self.timeout, trust=self.trust)
+            if answer.rcode != "NXDOMAIN":
+                require_rcode(self.server, question, answer)
+        except Stopped as stopped:
+            return stopped
+        return answer

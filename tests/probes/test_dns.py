@@ -441,7 +441,9 @@ async def test_a_target_with_one_kind_of_address_is_enough_even_while_the_other_
 
 async def test_one_dead_target_of_several_is_a_failure() -> None:
     async with ns.name_server(
-        ns.by_name({"also-gone.contoso.example": ns.rcode("NXDOMAIN")}, ns.by_type(MX=GOOD, A=ns.many_records(1)))
+        ns.by_name(
+            {"also-gone.contoso.example": ns.rcode("NXDOMAIN")}, ns.by_type(MX=GOOD, A=ns.many_records(1), OTHER=ns.rcode("NOERROR"))
+        )
     ) as server:
         result = await run({"query": "broken.contoso.example", "record": "MX", "resolvers": [server.tcp], "follow": True})
 
