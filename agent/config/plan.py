@@ -3,14 +3,15 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Protocol
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from agent.config.configuration import Configuration
 from agent.config.durations import in_words
 from agent.job import Job
+from probes.core.contract import Settings
 
 DAY = 86_400.0
 ROWS = 50
@@ -24,14 +25,6 @@ _PHASES = 5
 # resolve, connect, tls, processing, transfer: a run goes through each about once, whichever of its steps it belongs to.
 _FAILING = 3
 # What a probe has more while it fails: failed, the counter of the reason, failing since.
-
-
-class Configured(Protocol):
-    """A loaded configuration, as far as a plan needs it."""
-
-    @property
-    def jobs(self) -> Sequence[Job]:
-        """All probes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +59,7 @@ class Plan:
     total: Total
 
 
-def plan(configuration: Configured) -> Plan:
+def plan(configuration: Configuration) -> Plan:
     """Count what the configuration will do."""
     probes = tuple(sorted(map(_planned, configuration.jobs), key=lambda one: (one.kind, one.name)))
     kinds = tuple(_total(kind, tuple(group)) for kind, group in groupby(probes, key=lambda one: one.kind))
@@ -88,11 +81,11 @@ def series_of(job: Job) -> int:
 
 
 def _samples(job: Job, labels: Iterable[str]) -> int:
-    """Count the samples of a measurement. The values of a label `resolver` are those of a setting `resolvers`, where there is one."""
+    """Count the samples of a measurement: a label `resolver` has the values of the setting `resolvers`, `check` those of `checks`."""
     count = 1
     for label in labels:
-        listed = getattr(job.settings, f"{label}s", ())
-        count *= len(listed) or 1
+        values = getattr(job.settings, f"{label}s", ())
+        count *= len(type(values).model_fields) if isinstance(values, Settings) else len(values) or 1
     return count
 
 

@@ -1,0 +1,132 @@
+"""One entry of `probes:` to one job."""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agent.config.configuration import Built
+from agent.config.durations import in_words
+from agent.config.keys import Defaults, Keys
+from agent.config.mistakes import meant_or_known, shown
+from agent.config.models import Read, Reading, canonical, note_traps, read_model
+from agent.config.nodes import Mapping as Block
+from agent.config.nodes import Node, Scalar, plain
+from agent.job import Job
+from probes.core.contract import Layer, Place, Probe, Settings, Workload
+
+COMMON = frozenset(Keys.model_fields)
+
+Registry = Mapping[str, Probe[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What entries are judged by. `tenants` is None where they are not all known, because a file could not be read."""
+
+    registry: Registry
+    defaults: Defaults
+    tenants: Collection[str] | None
+
+
+def read_entry(node: Node, where: str, reading: Reading, rules: Rules) -> Built | None:
+    """Return the probe of one entry, or note everything that is wrong with it and return None."""
+    if not isinstance(node, Block):
+        reading.page.mistake(node, where, "a probe is a block of keys, with at least `name` and `kind`")
+        return None
+    trapped = note_traps(node, reading, where)
+    data = plain(node)
+    keys = read_model(Keys, node, reading, where, data={key: data.pop(key) for key in COMMON & data.keys()})
+    probe = _kind(node, where, reading, rules.registry)
+    settings = None if probe is None else read_model(probe.settings, node, reading, where, also=COMMON, data=data)
+    if keys is None or probe is None or settings is None or trapped:
+        return None
+    return _built(keys.value, probe, settings, _Judge(node, where, reading, rules))
+
+
+def _kind(node: Block, where: str, reading: Reading, registry: Registry) -> Probe[Any] | None:
+    kind = node.values.get("kind")
+    if not isinstance(kind, Scalar) or not isinstance(kind.value, str):
+        return None
+    if kind.value not in registry:
+        reading.page.mistake(kind, f"{where}.kind", f"there is no kind {shown(kind.value)}{meant_or_known(kind.value, registry.keys())}")
+    return registry.get(kind.value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """What is left to judge once every value by itself is right."""
+
+    node: Block
+    where: str
+    reading: Reading
+    rules: Rules
+
+    def mistake(self, key: str, what: str) -> None:
+        at = self.node.values.get(key) or self.node.values["name"]
+        self.reading.page.mistake(at, f"{self.where}.{key}", what)
+
+    def interval(self, keys: Keys, probe: Probe[Any]) -> float | None:
+        interval = keys.interval or self.rules.defaults.interval or probe.interval
+        if interval < probe.floor and not keys.allow_short_interval:
+            source = "" if keys.interval else " (from defaults)"
+            floor = in_words(probe.floor)
+            words = f"{in_words(interval)}{source} is below {floor}, the floor of the kind {keys.kind}; write at least {floor}, or add"
+            self.mistake("interval", f"{words} `allow_short_interval: true`")
+            return None
+        return interval
+
+    def timeout(self, keys: Keys, probe: Probe[Any], interval: float) -> float | None:
+        chosen = keys.timeout or self.rules.defaults.timeout
+        if chosen is not None and chosen > interval:
+            source = "" if keys.timeout else " (from defaults)"
+            words = f"{in_words(chosen)}{source} is more than the interval of {in_words(interval)}"
+            self.mistake("timeout", f"{words}; a run has to end before the next begins")
+            return None
+        return chosen or min(probe.timeout, interval)
+
+    def tenant_is_known(self, keys: Keys) -> bool:
+        known = self.rules.tenants
+        if keys.tenant is None or known is None or keys.tenant in known:
+            return True
+        self.mistake("tenant", f"there is no tenant {shown(keys.tenant)} under `tenants`{meant_or_known(keys.tenant, known)}")
+        return False
+
+
+def _built(keys: Keys, probe: Probe[Any], settings: Read[Settings], judge: _Judge) -> Built | None:
+    interval = judge.interval(keys, probe)
+    timeout = None if interval is None else judge.timeout(keys, probe, interval)
+    if not judge.tenant_is_known(keys) or interval is None or timeout is None:
+        return None
+    own = probe.place(settings.value)
+    place = Place(keys.layer or own.layer, keys.workload or own.workload)
+    labels = tuple(sorted((judge.rules.defaults.labels | keys.labels).items()))
+    job = Job(keys.name, keys.kind, probe, settings.value, interval, timeout, place, keys.role, keys.tenant or "", labels)
+    return Built(_line(job, settings.text), job, settings.secrets)
+
+
+def _line(job: Job, settings: str) -> bytes:
+    head = [job.name, job.kind, job.interval, job.timeout, job.place.layer, job.place.workload, job.role, job.tenant, job.labels]
+    return f"{canonical(head)}\t{settings}".encode()
+
+
+def settings_of(built: Built) -> dict[str, Any]:
+    """Return the settings of a probe as they were written, as plain data."""
+    data: dict[str, Any] = json.loads(built.line.partition(b"\t")[2])
+    return data
+
+
+def rebuilt(line: bytes, registry: Registry) -> Job:
+    """Build the job of a line that was found right elsewhere.
+
+    Raises:
+        ValueError: where it is not right (pydantic's own error is one).
+        KeyError: where its kind is not known here.
+
+    """
+    head, _, settings = line.partition(b"\t")
+    name, kind, interval, timeout, layer, workload, role, tenant, labels = json.loads(head)
+    probe = registry[kind]
+    value = probe.settings.model_validate_json(settings, strict=True)
+    place = Place(Layer(layer), Workload(workload))
+    return Job(name, kind, probe, value, interval, timeout, place, role, tenant, tuple((label, text) for label, text in labels))

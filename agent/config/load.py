@@ -1,0 +1,184 @@
+"""Files to a configuration: everything in them is read and judged before the first mistake is told."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent.config.configuration import Built, Configuration
+from agent.config.document import parse
+from agent.config.entries import Registry, Rules, read_entry
+from agent.config.files import Source, digest, read_all
+from agent.config.keys import Defaults
+from agent.config.mistakes import START, Notes, Page, Positioned, in_order, meant_or_known, shown
+from agent.config.models import Reading, note_traps, read_model
+from agent.config.nodes import Mapping, Node, Scalar, Sequence
+from agent.config.tenants import Tenant
+from probes import REGISTRY
+from probes.core.contract import Secret
+
+TOP = ("state_dir", "defaults", "tenants", "probes")
+_NO_PROBE = "no probe is configured; `probes:` needs at least one entry"
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """One file that could be understood."""
+
+    root: Mapping
+    reading: Reading
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What has been found in the files so far. `first` says where each name and top-level key was met first."""
+
+    files: tuple[_File, ...]
+    complete: bool
+    notes: Notes
+    first: dict[tuple[str, str], str] = field(default_factory=dict)
+    secrets: dict[Secret, None] = field(default_factory=dict)
+
+    def is_first(self, sort: str, name: str, file: _File, at: Positioned) -> str:
+        """Return "" where a name is met for the first time, else where it was met before."""
+        here = f"{file.reading.page.file}:{at.line}"
+        before = self.first.setdefault((sort, name), here)
+        return "" if before == here else before
+
+
+def load(path: Path | str, *, registry: Registry = REGISTRY, secrets: bool = True) -> Configuration:
+    """Read a file, or all `*.yml` files of a folder.
+
+    Where `secrets` is false, those that the configuration names are not looked for.
+
+    Raises:
+        ConfigurationError: with every mistake in it.
+
+    """
+    notes = Notes()
+    sources = read_all(Path(path), notes)
+    draft = _drafted(sources, notes, secrets=secrets)
+    state_dir = _state_dir(draft)
+    defaults = _defaults(draft)
+    tenants = _tenants(draft)
+    built = _probes(draft, Rules(registry, defaults, tenants.keys() if draft.complete else None))
+    notes.raise_if_any()
+    named = tuple(draft.secrets)
+    jobs = tuple(one.job for one in built)
+    files = tuple(source.path for source in sources)
+    right = {name: tenant for name, tenant in tenants.items() if tenant is not None}
+    return Configuration(built, jobs, right, state_dir, in_order(notes.warnings), files, named, digest(sources, named))
+
+
+def _drafted(sources: Iterable[Source], notes: Notes, *, secrets: bool) -> _Draft:
+    files, complete = [], True
+    known: dict[Secret, str] = {}
+    for source in sources:
+        page = Page(str(source.path), notes)
+        root = None if source.data is None else parse(source.data, page)
+        complete = complete and root is not None
+        if root is not None:
+            files.append(_File(root, Reading(page, source.path.absolute().parent, secrets, known)))
+    draft = _Draft(tuple(files), complete, notes)
+    for file in draft.files:
+        _look_at_top(file, draft)
+    return draft
+
+
+def _look_at_top(file: _File, draft: _Draft) -> None:
+    page = file.reading.page
+    for name, key in file.root.keys.items():
+        if name not in TOP and not name.startswith("x-"):
+            page.mistake(key, name, f"unknown key{meant_or_known(name, TOP)}; keys of your own begin with x-")
+        if name in {"state_dir", "defaults"} and (before := draft.is_first("key", name, file, key)):
+            page.mistake(key, name, f"given twice, first in {before}")
+
+
+def _state_dir(draft: _Draft) -> str | None:
+    for file in draft.files:
+        node = file.root.values.get("state_dir")
+        if isinstance(node, Scalar) and isinstance(node.value, str) and node.value and "\0" not in node.value:
+            return str(file.reading.folder / node.value)
+        if node is not None:
+            file.reading.page.mistake(node, "state_dir", "must be the path of a folder")
+    return None
+
+
+def _defaults(draft: _Draft) -> Defaults:
+    for file in draft.files:
+        node = file.root.values.get("defaults")
+        if node is None or _is_nothing(node):
+            continue
+        if not isinstance(node, Mapping):
+            file.reading.page.mistake(node, "defaults", "must be a block of keys, such as {interval: 60s}")
+        elif not note_traps(node, file.reading, "defaults"):
+            read = read_model(Defaults, node, file.reading, "defaults")
+            return Defaults() if read is None else read.value
+    return Defaults()
+
+
+def _tenants(draft: _Draft) -> dict[str, Tenant | None]:
+    """Return the tenants by name; None for one with a mistake, so that a probe that names it is not wrong as well."""
+    tenants: dict[str, Tenant | None] = {}
+    for file in draft.files:
+        node = file.root.values.get("tenants")
+        if node is None or _is_nothing(node):
+            continue
+        if not isinstance(node, Mapping):
+            file.reading.page.mistake(node, "tenants", "must be a block with a key for each tenant")
+            continue
+        for name, value in node.values.items():
+            if before := draft.is_first("tenant", name, file, node.keys[name]):
+                file.reading.page.mistake(node.keys[name], f"tenants.{name}", f"a second tenant of this name; the first is in {before}")
+            else:
+                tenants[name] = _tenant(name, value, file, draft)
+    return tenants
+
+
+def _tenant(name: str, node: Node, file: _File, draft: _Draft) -> Tenant | None:
+    where = f"tenants.{name}"
+    if not isinstance(node, Mapping):
+        file.reading.page.mistake(node, where, "must be a block of keys: tenant_id, client_id, credential")
+        return None
+    if note_traps(node, file.reading, where):
+        return None
+    read = read_model(Tenant, node, file.reading, where)
+    if read is None:
+        return None
+    draft.secrets.update(dict.fromkeys(read.secrets))
+    return read.value
+
+
+def _probes(draft: _Draft, rules: Rules) -> tuple[Built, ...]:
+    built: list[Built] = []
+    seen = False
+    for file in draft.files:
+        node = file.root.values.get("probes")
+        if node is None or _is_nothing(node):
+            continue
+        if not isinstance(node, Sequence):
+            seen = True
+            file.reading.page.mistake(node, "probes", "must be a list: each entry begins with `- name:`")
+            continue
+        for index, entry in enumerate(node.items):
+            seen = True
+            one = _probe(entry, index, file, draft, rules)
+            if one is not None:
+                built.append(one)
+                draft.secrets.update(dict.fromkeys(one.secrets))
+    if not seen and draft.complete and draft.files:
+        draft.files[0].reading.page.mistake(START, "probes", _NO_PROBE)
+    return tuple(built)
+
+
+def _probe(entry: Node, index: int, file: _File, draft: _Draft, rules: Rules) -> Built | None:
+    name = entry.values.get("name") if isinstance(entry, Mapping) else None
+    if not isinstance(name, Scalar) or not isinstance(name.value, str):
+        return read_entry(entry, f"probes[{index}]", file.reading, rules)
+    where = f"probes[{shown(name.value)[1:-1]}]"
+    if before := draft.is_first("probe", name.value, file, name):
+        file.reading.page.mistake(name, f"{where}.name", f"a second probe of this name; the first is in {before}")
+    return read_entry(entry, where, file.reading, rules)
+
+
+def _is_nothing(node: Node) -> bool:
+    return isinstance(node, Scalar) and node.value is None

@@ -1,0 +1,193 @@
+"""One block of a file to one settings model: read strictly, secrets put in order, everything wrong noted at its place."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path as FilePath
+from typing import Any, Generic, TypeVar, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from agent.config.mistakes import Page
+from agent.config.nodes import Mapping, Node, Path, Scalar, child, plain, traps
+from agent.config.secrets import SecretError, is_sensitive, read
+from agent.config.wording import SECRET, findings, keys_of, models_in, place
+from probes.core.contract import Secret
+
+_M = TypeVar("_M", bound=BaseModel)
+_INLINE = "a secret written in place; name where it is found instead: {env: NAME} or {file: PATH}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the blocks of one file are read.
+
+    `folder` is where relative paths of secrets begin; `known` is why each secret met so far cannot be read, or "".
+    """
+
+    page: Page
+    folder: FilePath
+    secrets: bool
+    known: dict[Secret, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Read(Generic[_M]):
+    """A model, the canonical JSON it was read from, and the secrets it names."""
+
+    value: _M
+    text: str
+    secrets: tuple[Secret, ...]
+
+
+def read_model(
+    model: type[_M], node: Mapping, reading: Reading, where: str, *, also: Iterable[str] = (), data: Any = None
+) -> Read[_M] | None:
+    """Read a block, or note everything that is wrong with it and return None.
+
+    `data` is the plain form of the node, or of a part of its keys; `also` are the keys of the other part.
+    """
+    given = plain(node) if data is None else data
+    try:
+        value = _accepted(model, given, node)
+    except ValidationError as error:
+        for finding in findings(error, node, model, also):
+            reading.page.mistake(finding.at, place(where, finding.path), finding.what)
+        return None
+    _warn_of_texts(model, node, reading, where)
+    found = tuple(secrets_in(value))
+    right = [_is_right(secret, path, node, reading, where) for path, secret in found]
+    if not all(right):
+        return None
+    if _made_absolute(found, given, reading.folder):
+        value = model.model_validate_json(canonical(given), strict=True)
+    return Read(value, canonical(given), tuple(secret for _, secret in secrets_in(value)))
+
+
+def canonical(data: Any) -> str:
+    """Return JSON that is equal for equal data."""
+    return json.dumps(data, separators=(",", ":"), sort_keys=True)
+
+
+def note_traps(node: Node, reading: Reading, where: str) -> bool:
+    """Note the words that must not be used as they are written, and say whether there are any."""
+    found = False
+    for path, word in traps(node):
+        reading.page.mistake(word, place(where, path), word.trap)
+        found = True
+    return found
+
+
+def secrets_in(value: object, path: Path = ()) -> Iterator[tuple[Path, Secret]]:
+    """Find the secrets in a settings value, each with its path in the file."""
+    if isinstance(value, Secret):
+        yield path, value
+    elif isinstance(value, BaseModel):
+        for name, info in type(value).model_fields.items():
+            yield from secrets_in(getattr(value, name), (*path, info.alias or name))
+    elif isinstance(value, tuple | list):
+        for index, item in enumerate(value):
+            yield from secrets_in(item, (*path, index))
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from secrets_in(item, (*path, key))
+
+
+def _accepted(model: type[_M], given: Any, node: Mapping) -> _M:
+    try:
+        return model.model_validate_json(canonical(given), strict=True)
+    except ValidationError as error:
+        if not _put_inline(error, given, node):
+            raise
+    return _accepted(model, given, node)
+
+
+def _warn_of_texts(model: type[BaseModel], node: Mapping, reading: Reading, where: str) -> None:
+    """Warn where a text is allowed beside a secret, and its key says that it is one: a header such as Authorization."""
+    for key in _keys_with_secrets(model):
+        block = node.values.get(key)
+        if not isinstance(block, Mapping):
+            continue
+        for name, word in block.values.items():
+            if isinstance(word, Scalar) and is_sensitive(name):
+                reading.page.warning(word, place(where, (key, name)), _INLINE)
+
+
+@cache
+def _keys_with_secrets(model: type[BaseModel]) -> tuple[str, ...]:
+    return tuple(key for key, annotation in keys_of(model) if get_origin(annotation) is dict and Secret in models_in(annotation))
+
+
+def _put_inline(error: ValidationError, given: Any, node: Mapping) -> bool:
+    """Turn texts where a secret is wanted into secrets written in place; say whether there was one."""
+    done = False
+    for found in error.errors(include_url=False, include_input=False):
+        if found.get("ctx", {}).get("class_name") == Secret.__name__:
+            done |= _put(given, node, found["loc"])
+    return done
+
+
+def _put(given: Any, node: Node, path: Path) -> bool:
+    for step in path[:-1]:
+        below = child(node, step)
+        if below is None:
+            return False
+        node, given = below, given[step]
+    word = child(node, path[-1])
+    if not isinstance(word, Scalar) or not isinstance(given[path[-1]], str):
+        return False
+    given[path[-1]] = {"inline": word.value}
+    return True
+
+
+def _is_right(secret: Secret, path: Path, node: Node, reading: Reading, where: str) -> bool:
+    at = _at(node, path)
+    given = [way for way in (secret.env, secret.file, secret.inline) if way is not None]
+    if len(given) != 1:
+        reading.page.mistake(at, place(where, path), f"must be {SECRET}" + (", not both" if given else ""))
+        return False
+    if secret.inline is not None:
+        reading.page.warning(at, place(where, path), _INLINE)
+        return True
+    problem = _problem(_absolute(secret, reading.folder), reading.known) if reading.secrets else ""
+    if problem:
+        reading.page.mistake(_at(node, (*path, "env" if secret.env is not None else "file")), place(where, path), problem)
+    return not problem
+
+
+def _problem(secret: Secret, known: dict[Secret, str]) -> str:
+    """Return why a secret cannot be read, or ""."""
+    if secret not in known:
+        try:
+            read(secret)
+            known[secret] = ""
+        except SecretError as error:
+            known[secret] = str(error)
+    return known[secret]
+
+
+def _absolute(secret: Secret, folder: FilePath) -> Secret:
+    return secret if secret.file is None else Secret(file=str(folder / secret.file))
+
+
+def _made_absolute(found: Iterable[tuple[Path, Secret]], given: Any, folder: FilePath) -> bool:
+    """Write the paths of secrets' files in full into the plain data; say whether any changed."""
+    changed = False
+    for path, secret in found:
+        full = _absolute(secret, folder)
+        if full != secret:
+            block = given
+            for step in path:
+                block = block[step]
+            block["file"], changed = full.file, True
+    return changed
+
+
+def _at(node: Node, path: Path) -> Node:
+    for step in path:
+        below = child(node, step)
+        if below is None:
+            break
+        node = below
+    return node
