@@ -94,8 +94,8 @@ class TcpCheck(Settings):
     """Name or address of the server."""
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """Port; may be left out where `starttls` or `greeting` names a mail protocol, which then has its usual one."""
-    ip: Literal["any", "ipv4", "ipv6"] = "any"
-    """Kind of address to use: `any` takes the first that the resolver gives."""
+    family: Literal["any", "ipv4", "ipv6"] = "any"
+    """Kind of address to connect to: `any` takes the first that the resolver gives."""
     tls: bool | Trust = False
     """Speak TLS from the first byte: `true`, or a block that says whom to trust. With `starttls` the block is for that."""
     starttls: Protocol | None = None
@@ -140,7 +140,7 @@ class TcpCheck(Settings):
 async def run(ctx: Context, settings: TcpCheck) -> None:
     """Connect and talk."""
     with ctx.step("connect"):
-        wire = await connect(ctx, settings.host, settings.port or settings.usual_port, family=_FAMILIES[settings.ip])
+        wire = await connect(ctx, settings.host, settings.port or settings.usual_port, family=_FAMILIES[settings.family])
     with wire:
         try:
             await _talk(ctx, wire, settings)

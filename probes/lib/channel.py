@@ -98,9 +98,20 @@ class Channel:
             return
         if data:
             self._taker.data_received(data)
+            self._look_for_reset()
         else:
             self._loop.remove_reader(self._fd)
             self._taker.eof_received()
+
+    def _look_for_reset(self) -> None:
+        """Notice a reset that came together with data: uvloop calls a reader once for both, and then never again."""
+        error = self._fd >= 0 and self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if not error:
+            return
+        self._loop.remove_reader(self._fd)
+        while self._fd >= 0 and (data := self._sock.recv(_PIECE)):  # what the kernel still holds; no more can come
+            self._taker.data_received(data)
+        self._taker.connection_lost(OSError(error, os.strerror(error)))
 
     def _writable(self) -> None:
         self._unsent = self._unsent[self._sent(self._unsent) :]
