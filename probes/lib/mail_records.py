@@ -58,7 +58,7 @@ def dmarc_policy(text: str) -> str:
 
     """
     found = tags(text)
-    if next(iter(found)) != "v":
+    if next(iter(found), "") != "v":
         raise ValueError("v is not the first tag")
     policy = found.get("p", "").lower()
     if policy not in {"none", "quarantine", "reject"}:

@@ -25,7 +25,7 @@ _LOOKUPS = {*_ASKED, "ptr"}
 _MECHANISMS = {*_LOOKUPS, "all"} - {"redirect"}
 _WITH_PREFIX = {"a", "mx"}
 _NEEDS_TARGET = {"include", "redirect", "exists"}
-_TERM = re.compile(r"[+?~-]?(?P<name>[a-z][a-z0-9._-]*)(?P<separator>[:=]?)(?P<target>[^/]*)(?P<prefix>.*)", re.IGNORECASE)
+_TERM = re.compile(r"[+?~-]?(?P<name>[a-z][a-z0-9._-]*)(?:(?P<separator>[:=])(?P<target>[^/]*))?(?P<prefix>(?:/.*)?)", re.IGNORECASE)
 _PREFIX = re.compile(r"(/\d{1,2})?(//\d{1,3})?")
 
 
@@ -70,7 +70,7 @@ def _parse_term(word: str) -> Term:
     match = _TERM.fullmatch(word)
     if match is None:
         raise ValueError(f"{word!r} is no SPF term")
-    name, target, prefix = match["name"].lower(), match["target"], match["prefix"]
+    name, target, prefix = match["name"].lower(), match["target"] or "", match["prefix"]
     if name not in _WITH_PREFIX:
         target += prefix
     elif not _PREFIX.fullmatch(prefix):
@@ -81,6 +81,8 @@ def _parse_term(word: str) -> Term:
         raise ValueError(f"{word!r} is no SPF mechanism")
     if name in _NEEDS_TARGET and not target:
         raise ValueError(f"{word!r} names no domain")
+    if name == "all" and target:
+        raise ValueError(f"{word!r}: all is about no domain")
     return Term(name, target)
 
 

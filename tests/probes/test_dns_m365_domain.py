@@ -1,6 +1,6 @@
 """The dns_m365_domain kind: one good domain, and every way in which one record of it can be wrong."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -38,9 +38,9 @@ REQUIRED = ["mx", "mx_target", "spf", "spf_lookups", "dkim_selector1", "dkim_sel
 DEFAULT = [*REQUIRED, "mta_sts", "tls_rpt"]
 
 
-def zone(changed: dict[str, str | None]) -> ns.Behaviour:
+def zone(changed: Mapping[str, str | None]) -> ns.Behaviour:
     """Answer with the good domain's records, some of them changed, or removed (None), or new."""
-    records = [record for record in (RECORDS | changed).values() if record is not None]
+    records = [record for record in {**RECORDS, **changed}.values() if record is not None]
     lines = [line.partition(" ") for record in records for line in record.split("\n")]
     return ns.zone("\n".join(f"{name} 300 IN {data}" for name, _, data in lines))
 
@@ -269,7 +269,7 @@ async def test_a_subdomain_may_live_by_the_dmarc_record_of_the_domain_above() ->
 
 
 async def test_national_clouds_have_names_of_their_own() -> None:
-    china: dict[str, str | None] = {
+    china = {
         name: record.replace("mail.protection.outlook.com", "mail.protection.partner.outlook.cn")
         .replace("spf.protection.outlook.com", "spf.protection.partner.outlook.cn")
         .replace("contoso.onmicrosoft.com", "contoso.partner.onmschina.cn")
@@ -282,7 +282,7 @@ async def test_national_clouds_have_names_of_their_own() -> None:
 
 
 async def test_a_filter_before_the_mailboxes_is_named_in_the_settings() -> None:
-    filtered: dict[str, str | None] = {"mx": "contoso.example MX 10 a.filter.example.\na.filter.example A 192.0.2.9"}
+    filtered = {"mx": "contoso.example MX 10 a.filter.example.\na.filter.example A 192.0.2.9"}
 
     assert (await run(zone(filtered))).failed_step == "mx"
     assert (await run(zone(filtered), {"hosts": {"mx": [".filter.example"]}})).outcome is Outcome.OK
