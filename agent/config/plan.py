@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -63,7 +64,7 @@ def plan(configuration: Configuration) -> Plan:
     """Count what the configuration will do."""
     probes = tuple(sorted(map(_planned, configuration.jobs), key=lambda one: (one.kind, one.name)))
     kinds = tuple(_total(kind, tuple(group)) for kind, group in groupby(probes, key=lambda one: one.kind))
-    return Plan(probes, kinds, _total("all", probes))
+    return Plan(probes, kinds, _total("total", probes))
 
 
 def _planned(job: Job) -> Planned:
@@ -90,9 +91,9 @@ def _samples(job: Job, labels: Iterable[str]) -> int:
 
 
 def table(planned: Plan) -> RenderableType:
-    """Return the plan as `fogbell check` shows it."""
-    parts: list[RenderableType] = [_by_probe(planned)] if planned.probes and len(planned.probes) <= ROWS else []
-    return Group(*parts, _by_kind(planned), Text(sentence(planned)))
+    """Return the plan as `fogbell check` shows it: each probe where they are few, the kinds, and all of it in one sentence."""
+    parts: list[RenderableType] = [_by_probe(planned.probes), ""] if len(planned.probes) <= ROWS else []
+    return Group(*parts, _by_kind(planned), "", Text(sentence(planned)))
 
 
 def sentence(planned: Plan) -> str:
@@ -102,23 +103,28 @@ def sentence(planned: Plan) -> str:
     return f"{probes}, {total.runs:,.0f} runs a day, about {total.series:,} series on /metrics; valid."
 
 
-def _by_probe(planned: Plan) -> Table:
-    grid = Table("probe", "kind", "role", box=None, pad_edge=False)
-    for column in ("every", "timeout", "runs a day", "series"):
-        grid.add_column(column, justify="right")
-    for one in planned.probes:
+def _grid(words: Iterable[str], numbers: Iterable[str]) -> Table:
+    grid = Table(box=SIMPLE_HEAD, show_edge=False, padding=0)
+    for title in words:
+        grid.add_column(title, overflow="fold")
+    for title in numbers:
+        grid.add_column(title, justify="right", no_wrap=True)
+    return grid
+
+
+def _by_probe(probes: Iterable[Planned]) -> Table:
+    grid = _grid(("probe", "kind", "role"), ("every", "timeout", "runs/day", "series"))
+    for one in probes:
         every, timeout = in_words(one.interval), in_words(one.timeout)
         grid.add_row(one.name, one.kind, one.role, every, timeout, f"{one.runs:,.0f}", f"{one.series:,}")
     return grid
 
 
 def _by_kind(planned: Plan) -> Table:
-    grid = Table("kind", box=None, pad_edge=False, show_footer=False)
-    for column in ("probes", "runs a day", "series, about"):
-        grid.add_column(column, justify="right")
-    for total in planned.kinds:
-        grid.add_row(total.what, f"{total.probes:,}", f"{total.runs:,.0f}", f"{total.series:,}")
-    grid.add_section()
-    total = planned.total
-    grid.add_row("total", f"{total.probes:,}", f"{total.runs:,.0f}", f"{total.series:,}", style="bold")
+    grid = _grid(("kind",), ("probes", "runs/day", "series"))
+    for total in (*planned.kinds, planned.total):
+        is_sum = total is planned.total
+        if is_sum:
+            grid.add_section()
+        grid.add_row(total.what, f"{total.probes:,}", f"{total.runs:,.0f}", f"{total.series:,}", style="bold" if is_sum else "")
     return grid

@@ -82,7 +82,7 @@ def _tidy(node: Any) -> Any:
         return [_tidy(item) for item in node]
     if not isinstance(node, dict):
         return node
-    tidied: Node = {_BOUNDS.get(key, key): _tidy(value) for key, value in node.items()}
+    tidied: Node = {_BOUNDS.get(str(key), str(key)): _tidy(value) for key, value in node.items()}
     if isinstance(tidied.get("description"), str):
         tidied["description"] = " ".join(tidied["description"].split())
     if isinstance(tidied.get("title"), str):
@@ -121,7 +121,10 @@ def schema(registry: Mapping[str, Probe[Any]] = REGISTRY) -> Node:
 def top_keys(models: Models) -> Node:
     """Return the keys a file has at its top."""
     return {
-        "state_dir": {"type": "string", "description": "Folder for what must survive a restart."},
+        "state_dir": {
+            "type": "string",
+            "description": "Folder for what must survive a restart, from the folder of this file; without it nothing does.",
+        },
         "defaults": {"$ref": f"#/$defs/{models.names[Defaults]}", "description": models.of(Defaults)["description"]},
         "tenants": {
             "type": "object",
