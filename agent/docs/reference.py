@@ -9,7 +9,7 @@ from agent.config.keys import Defaults, Keys
 from agent.config.tenants import Tenant
 from agent.docs.metrics import own_metrics, probe_metrics
 from agent.docs.schema import Models, Node, read_models, top_keys
-from agent.docs.words import blocks_in, default_of, type_of
+from agent.docs.words import blocks_in, default_of, meaning_of, type_of
 from probes import REGISTRY
 from probes.core.contract import Measurement, Probe
 from probes.core.reasons import BLAME, MEANING
@@ -128,7 +128,7 @@ def settings_table(part: Node, parts: dict[str, Node]) -> str:
     """Return the table of the keys of a mapping."""
     required = part.get("required", ())
     rows = (
-        (f"`{key}`", type_of(node, parts), default_of(node, required=key in required), node.get("description", ""))
+        (f"`{key}`", type_of(node, parts), default_of(node, required=key in required), meaning_of(node, parts))
         for key, node in part["properties"].items()
     )
     return table(("key", "type", "default", "meaning"), rows)

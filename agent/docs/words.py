@@ -98,6 +98,13 @@ def _written(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def meaning_of(node: Node, parts: dict[str, Node]) -> str:
+    """Return what a setting means: its own docstring, which pydantic leaves out where it is the same as that of its block."""
+    named: Node = parts.get(node.get("$ref", "").rpartition("/")[2], {})
+    text: str = node.get("description") or named.get("description", "")
+    return text
+
+
 def blocks_in(node: Node, parts: dict[str, Node]) -> Iterator[str]:
     """Yield the names of the blocks that may be written at this place."""
     if "$ref" in node:
