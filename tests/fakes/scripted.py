@@ -54,10 +54,10 @@ class _Line:
             self.writer.write(self.tls.outgoing.read())
 
     async def hear(self) -> str:
-        while b"\r\n" not in self.heard:
+        while b"\n" not in self.heard:
             self.heard += await self._read()
-        line, _, self.heard = self.heard.partition(b"\r\n")
-        return line.decode()
+        line, _, self.heard = self.heard.partition(b"\n")
+        return line.removesuffix(b"\r").decode()
 
     async def _read(self) -> bytes:
         if self.tls is not None:
