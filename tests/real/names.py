@@ -95,10 +95,10 @@ def sign(folder: Path, zone: str) -> Path:
 
 
 @contextmanager
-def nsd(folder: Path) -> Iterator[NameServer]:
+def nsd(folder: Path, port: int = 0) -> Iterator[NameServer]:
     """Run NSD with plain.example and signed.example while the block runs."""
     folder.mkdir()
-    port = free_port()
+    port = port or free_port()
     (folder / "plain.example.zone").write_text(PLAIN)
     (folder / "signed.example.zone").write_text(SIGNED)
     anchor = sign(folder, "signed.example")

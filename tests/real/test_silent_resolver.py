@@ -48,8 +48,8 @@ def seconds_of(agent: Daemon, runs: int) -> list[float]:
     """Durations of the healthy probe's runs, after so many of them."""
     eventually(lambda: (agent.value('fogbell_probe_runs_total{probe="healthy"}') or 0) >= runs, f"{runs} runs of the healthy probe", 40)
     document = fetch_json(agent.url("/api/v1/runs"))
-    (healthy,) = (probe for probe in document["probes"] if probe["name"] == "healthy")
-    return [float(run["seconds"]) for run in healthy["runs"]]
+    (healthy,) = (probe for probe in document["probes"] if probe["probe"] == "healthy")
+    return [float(seconds) for seconds in healthy["ring"]["seconds"]]
 
 
 def expect_time_outs(agent: Daemon) -> None:
@@ -63,7 +63,8 @@ def expect_time_outs(agent: Daemon) -> None:
 def test_dead_names_and_a_silent_resolver_do_not_slow_a_healthy_probe(tmp_path: Path, silent_resolver: str) -> None:
     before, port = in_own_namespace(tmp_path, silent_resolver), free_port()
     config = tmp_path / "fogbell.yml"
-    healthy = f"  - {{name: healthy, kind: http, url: 'http://127.0.0.1:{port}/-/healthy', interval: 250ms, timeout: 250ms}}\n"
+    pace = "interval: 250ms, timeout: 250ms, allow_short_interval: true"
+    healthy = f"  - {{name: healthy, kind: http, url: 'http://127.0.0.1:{port}/-/healthy', {pace}}}\n"
     dead = "".join(f"  - {{name: dead-{n}, kind: http, url: 'http://dead-{n}.example/'}}\n" for n in range(DEAD))
     config.write_text(f"{START}{healthy}")
     with daemon(config, before=before, port=port) as agent:
