@@ -1,0 +1,99 @@
+"""The plan of a configuration counts what will really be there."""
+
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from agent.config import load
+from agent.config.plan import ROWS, plan, sentence, series_of, table
+from agent.exporter import Exporter
+from agent.job import Job
+from probes.core.contract import Outcome, Run, Sample, Step
+from probes.core.reasons import Reason
+
+PHASES = ("resolve", "connect", "tls", "processing", "transfer")
+
+ONE_OF_EACH = """
+probes:
+  - {name: page, kind: http, url: "http://192.0.2.1/"}
+  - {name: port, kind: tcp, host: 192.0.2.1, port: 443, interval: 2m}
+  - {name: names, kind: dns, query: example.org, resolvers: [192.0.2.53, 192.0.2.54]}
+  - {name: domain, kind: dns_m365_domain, domain: example.org}
+"""
+
+
+def planned_jobs(folder: Path, text: str) -> tuple[Job, ...]:
+    path = folder / "fogbell.yml"
+    path.write_text(text, encoding="utf-8")
+    return load(path).jobs
+
+
+def shown(folder: Path, text: str, width: int = 80) -> str:
+    path = folder / "fogbell.yml"
+    path.write_text(text, encoding="utf-8")
+    screen = StringIO()
+    Console(file=screen, width=width).print(table(plan(load(path))))
+    return screen.getvalue()
+
+
+def lines_of(job: Job, values: dict[str, tuple[str, ...]]) -> int:
+    """Count the series that the exporter has for a probe that went through everything, once ok and once failed."""
+    exporter = Exporter()
+    exporter.describe(job)
+    phased = Step(job.probe.steps[0], 0.0, 1.0, tuple((phase, 0.1) for phase in PHASES))
+    steps = (phased, *(Step(name, 0.0, 1.0) for name in job.probe.steps[1:]))
+    measured = [
+        Sample(one.name, 1.0, labels)
+        for one in job.probe.measurements
+        for labels in ([()] if not one.labels else [(value,) for value in values[one.labels[0]]])
+    ]
+    run = Run(job.name, 0.0, 1.0, Outcome.OK, steps=steps, measured=tuple(measured))
+    exporter.publish(run, None)
+    exporter.publish(Run(job.name, 60.0, 1.0, Outcome.FAILED, Reason.TIMEOUT, steps=steps, measured=tuple(measured)), 60.0)
+    return sum(text.count(b"\n") for _, by_probe in exporter.families() for text in by_probe.values())
+
+
+@pytest.mark.parametrize("name", ["page", "port", "names", "domain"])
+def test_a_probe_has_as_many_series_as_the_exporter_writes(name: str, tmp_path: Path) -> None:
+    job = next(job for job in planned_jobs(tmp_path, ONE_OF_EACH) if job.name == name)
+    checks = tuple(type(job.settings.checks).model_fields) if hasattr(job.settings, "checks") else ()
+    assert series_of(job) == lines_of(job, {"resolver": ("192.0.2.53", "192.0.2.54"), "check": checks})
+
+
+def test_runs_and_series_add_up_by_kind_and_in_all(tmp_path: Path) -> None:
+    path = tmp_path / "fogbell.yml"
+    path.write_text(ONE_OF_EACH, encoding="utf-8")
+    planned = plan(load(path))
+    assert {total.what: (total.probes, total.runs) for total in planned.kinds} == {
+        "dns": (1, 1440.0),
+        "dns_m365_domain": (1, 288.0),
+        "http": (1, 1440.0),
+        "tcp": (1, 720.0),
+    }
+    assert planned.total.runs == 3888
+    assert planned.total.series == sum(one.series for one in planned.probes) == sum(total.series for total in planned.kinds)
+    assert sentence(planned) == f"4 probes, 3,888 runs a day, about {planned.total.series} series on /metrics; valid."
+
+
+def test_the_table_shows_every_probe_where_they_are_few(tmp_path: Path) -> None:
+    lines = shown(tmp_path, 'probes: [{name: page, kind: http, url: "http://192.0.2.1/", role: control}]').splitlines()
+    words = [line.split() for line in lines]
+    assert ["page", "http", "control", "1m", "20s", "1,440", "52"] in words
+    assert ["total", "1", "1,440", "52"] in words
+    assert lines[-1] == "1 probe, 1,440 runs a day, about 52 series on /metrics; valid."
+
+
+def test_the_table_shows_kinds_alone_where_probes_are_many(tmp_path: Path) -> None:
+    many = "".join(f"  - {{name: page-{number}, kind: http, url: 'http://192.0.2.1/'}}\n" for number in range(ROWS + 1))
+    text = shown(tmp_path, f"probes:\n{many}")
+    assert "page-1" not in text
+    assert ["http", str(ROWS + 1), "73,440", "2,652"] in [line.split() for line in text.splitlines()]
+
+
+def test_a_long_name_is_folded_and_never_cut(tmp_path: Path) -> None:
+    name = "a-probe-with-a-name-that-is-longer-than-a-narrow-terminal"
+    lines = shown(tmp_path, f"probes: [{{name: {name}, kind: dns, query: x}}]", width=60).splitlines()
+    width = lines[0].index("kind")
+    assert name in "".join(line[:width].strip() for line in lines)
