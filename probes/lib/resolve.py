@@ -73,9 +73,9 @@ def _parses(family: int, host: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class SystemResolver:
-    """The machine's resolver: a `probes.core.context.Lookup`. `resolv_conf` names another resolver configuration than the machine's."""
+    """The machine's resolver: a `probes.core.context.Lookup`. `servers` (address:port) replace those of resolv.conf, and only those."""
 
-    resolv_conf: str | None = None
+    servers: tuple[str, ...] = ()
 
     async def __call__(self, host: str, family: int = socket.AF_UNSPEC) -> tuple[str, ...]:
         """Return textual addresses of `host`, best first (RFC 6724).
@@ -85,7 +85,7 @@ class SystemResolver:
             Inconclusive: where this machine has no socket left.
 
         """
-        question = _Question(self.resolv_conf)
+        question = _Question(self.servers)
         try:
             return await question.ask(host, family)
         finally:
@@ -97,7 +97,7 @@ class _Question:
 
     __slots__ = ("_answer", "_channel", "_loop", "_tick", "_watched")
 
-    def __init__(self, resolv_conf: str | None) -> None:
+    def __init__(self, servers: tuple[str, ...]) -> None:
         self._loop = asyncio.get_running_loop()
         self._answer: asyncio.Future[tuple[str, ...] | Stopped] = self._loop.create_future()
         self._watched: set[int] = set()
@@ -105,7 +105,8 @@ class _Question:
         # Windows' loop cannot watch foreign sockets, so there c-ares watches them in a thread.
         watch = None if sys.platform == "win32" else self._watch
         try:
-            self._channel = pycares.Channel(sock_state_cb=watch, resolvconf_path=resolv_conf)
+            # An empty list means those of resolv.conf. Its `resolvconf_path` would be freed before c-ares reads it (pycares 5.2).
+            self._channel = pycares.Channel(sock_state_cb=watch, servers=servers)
         except pycares.AresError as error:
             raise Inconclusive(Reason.AGENT_RESOURCES, f"cannot start the resolver: {error}") from error
 
