@@ -21,14 +21,21 @@ def find(path: str, document: Any) -> Any:
     here = document
     done = "$"
     for step in steps(path):
-        try:
-            here = here[step]
-        except LookupError:
-            raise LookupError(f"{done} has no {step!r}") from None
-        except TypeError:
-            raise LookupError(f"{done} is not {'a list' if isinstance(step, int) else 'an object'}") from None
+        here = _inside(here, step, done)
         done += f"[{step}]" if isinstance(step, int) else f".{step}"
     return here
+
+
+def _inside(holder: Any, step: Step, where: str) -> Any:
+    """Return what `holder` has at `step`. A text has no places, although Python lets it be indexed."""
+    try:
+        if not isinstance(holder, str):
+            return holder[step]
+    except LookupError:
+        raise LookupError(f"{where} has no {step!r}") from None
+    except TypeError:
+        pass
+    raise LookupError(f"{where} is not {'a list' if isinstance(step, int) else 'an object'}")
 
 
 @lru_cache(maxsize=4096)

@@ -39,9 +39,9 @@ def _secret(secret: Secret) -> str:
     return secret.inline or ""
 
 
-def context(lookup: SystemResolver | None = None) -> Context:
+def context(environ: tuple[tuple[str, str], ...] = ()) -> Context:
     """Return a context with an open step `request`, so that phases have a place."""
-    ctx = Context("probe", Shared(lookup or SystemResolver(), _secret))
+    ctx = Context("probe", Shared(SystemResolver(), _secret, environ))
     ctx.step("request").__enter__()
     return ctx
 
