@@ -9,8 +9,9 @@ import pytest
 from probes.core.contract import Outcome
 from tests.fakes import hostile
 from tests.fakes.certificates import ca_file
+from tests.fakes.mail_scripts import IMAP_GREETING_2023, IMAP_GREETING_2026, SMTP_GREETING
 from tests.fakes.scripted import plays
-from tests.probes.test_tcp import IMAP_GREETING_2023, IMAP_GREETING_2026, SMTP_GREETING, run
+from tests.probes.test_tcp import run
 from tests.real.processes import answers, fetch, free_port, running
 from tests.servers import require
 
