@@ -319,3 +319,12 @@ def test_whatever_a_server_says_the_answer_is_a_value_or_a_named_failure(data: b
         reading = reader(wire).__await__()
         with pytest.raises((StopIteration, Failed)):  # all bytes are there, so nothing is waited for
             next(reading)
+
+
+@pytest.mark.parametrize(
+    ("family", "address", "name"), [(socket.AF_INET, "127.0.0.1", "[127.0.0.1]"), (socket.AF_INET6, "::1", "[IPv6:::1]")]
+)
+def test_in_ehlo_we_are_an_address_literal(family: socket.AddressFamily, address: str, name: str) -> None:
+    with socket.socket(family) as sock:
+        sock.bind((address, 0))
+        assert dialogue.own_name(Wire(sock, (address, 1))) == name
