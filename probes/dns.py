@@ -42,7 +42,8 @@ from probes.lib.dns_message import Answer, Question, parse_name, shown_name
 from probes.lib.nameservers import SYSTEM, NameServer, Resolver, Transport, parse_nameserver
 from probes.lib.tls import EXPIRY, Trust
 
-_TARGETS = {RdataType.MX: "exchange", RdataType.CNAME: "target", RdataType.NS: "target", RdataType.SRV: "target"}
+_POINTING = {RdataType.MX, RdataType.CNAME, RdataType.NS, RdataType.SRV}
+# Types whose data ends in the name of a host.
 _MOST_TARGETS = 20
 _SHOWN_RECORDS = 50
 
@@ -108,7 +109,7 @@ class DnsQuery(Settings):
             raise ValueError("a resolver is listed twice")
         if self.compare and len(self.resolvers) < 2:  # noqa: PLR2004 - it takes two to differ
             raise ValueError("compare needs at least two resolvers")
-        if self.follow and self.question.kind not in _TARGETS:
+        if self.follow and self.question.kind not in _POINTING:
             raise ValueError(f"follow: records of type {self.record} point at nothing; MX, CNAME, SRV and NS do")
         _ = self.wanted
         return self
@@ -236,11 +237,10 @@ async def _visit(ctx: Context, settings: DnsQuery, asked: tuple[_Asked, ...], vi
 
 def _hosts(ctx: Context, settings: DnsQuery, answer: Answer) -> tuple[str, ...]:
     """Return what the records point at. The root stands for "none" (RFC 7505, RFC 2782)."""
-    attribute = _TARGETS.get(settings.question.kind)
-    if attribute is None:
+    if settings.question.kind not in _POINTING:
         return (settings.question.name,)
-    names = dict.fromkeys(shown_name(getattr(record.data, attribute)) for record in answer.records)
-    hosts = tuple(name for name in names if name)
+    names = dict.fromkeys(text.rpartition(" ")[2] for text in answer.texts)
+    hosts = tuple(name for name in names if name != ".")
     if len(hosts) > _MOST_TARGETS:
         ctx.evidence("not_followed", f"{len(hosts) - _MOST_TARGETS} of {len(hosts)} hosts")
     return hosts[:_MOST_TARGETS]

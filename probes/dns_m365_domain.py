@@ -31,7 +31,6 @@ from time import perf_counter
 from typing import Annotated, Literal
 
 from dns.rdatatype import RdataType
-from dns.rdtypes.ANY.MX import MX
 from pydantic import AfterValidator, Field
 
 from probes.core.context import Context
@@ -139,8 +138,8 @@ class _Domain:
         """Return the hosts that take mail, the preferred first."""
         answer = await self.present(self.name, RdataType.MX, authenticated=authenticated)
         _vouched(answer, f"MX of {self.name}", wanted=authenticated)
-        found = [record.data for record in answer.records if isinstance(record.data, MX)]
-        return tuple(dict.fromkeys(shown_name(mx.exchange) for mx in sorted(found, key=lambda mx: mx.preference)))
+        found = sorted((int(preference), host) for preference, host in (text.split(" ") for text in answer.texts))
+        return tuple(dict.fromkeys(host for _, host in found))
 
     async def one(self, name: str, version: str) -> str:
         """Return the one TXT record that begins with a version tag."""
@@ -162,7 +161,7 @@ def _mismatch(message: str) -> Failed:
 async def _check_mx(domain: _Domain) -> str:
     hosts = await domain.exchangers()
     endings = domain.settings.expected.mx or ()
-    foreign = [host or "." for host in hosts if not host.endswith(endings)]
+    foreign = [host for host in hosts if not host.endswith(endings)]
     if foreign:
         raise _mismatch(f"MX of {domain.name} names {', '.join(foreign)}, which is not of Microsoft 365 ({' or '.join(endings)})")
     return f"mail goes to {', '.join(hosts)}"

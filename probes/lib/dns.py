@@ -6,9 +6,11 @@ Phases: resolve (the server's own name, where it has one), connect, tls, and req
 import asyncio
 import re
 import socket
+import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, Field
@@ -40,6 +42,8 @@ T = TypeVar("T")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 _TIMEOUTS = {"connect": Reason.CONNECT_TIMEOUT, "tls": Reason.TLS_TIMEOUT}
+_OPEN = "resolve"
+# The open phase by which the runner knows, at the deadline, that the run was waiting for a resolver.
 _LARGEST = 65535
 _DOH_TYPE = "application/dns-message"
 _HTTP_OK = 200
@@ -66,11 +70,11 @@ async def together(ctx: Context, *questions: Coroutine[Any, Any, T]) -> list[T]:
 
 @contextmanager
 def waiting(ctx: Context) -> Iterator[None]:
-    """Say to the runner that at the deadline the run was waiting for a resolver. It knows that by an open phase of the name resolve."""
+    """Say to the runner that at the deadline the run was waiting for a resolver."""
     open_phases = ctx.open_steps[-1].open_phases
-    open_phases.append("resolve")
+    open_phases.append(_OPEN)
     yield
-    open_phases.remove("resolve")
+    open_phases.remove(_OPEN)
 
 
 @contextmanager
@@ -114,7 +118,6 @@ def require_rcode(server: NameServer, question: Question, answer: Answer, wanted
 
 
 async def _ask_udp(ctx: Context, server: NameServer, question: Question, trust: Trust) -> Answer:
-    query = new_query(question)
     address = await _address(ctx, server)
     ctx.evidence("address", address)
     try:
@@ -122,8 +125,7 @@ async def _ask_udp(ctx: Context, server: NameServer, question: Question, trust: 
             sock.settimeout(0)
             # Connected: the kernel drops what comes from elsewhere, and a refusal (ICMP) reaches us.
             sock.connect((address, server.port))
-            with ctx.phase("request"), waiting(ctx):
-                answer = await _converse(ctx, sock, query, question)
+            answer = await _converse(ctx, sock, question)
     except ConnectionRefusedError as error:
         raise Failed(Reason.DNS_REFUSED, f"{server.spec}: nothing listens at {address} port {server.port}") from error
     except OSError as error:
@@ -144,14 +146,14 @@ async def _address(ctx: Context, server: NameServer) -> str:
     return addresses[0]
 
 
-async def _converse(ctx: Context, sock: socket.socket, query: bytes, question: Question) -> Answer | None:
-    """Send the query and wait for its answer; None where it is truncated. All else that arrives may be forged: ignored (RFC 5452)."""
-    loop = asyncio.get_running_loop()
-    await loop.sock_sendall(sock, query)
-    ignored = 0
+async def _converse(ctx: Context, sock: socket.socket, question: Question) -> Answer | None:
+    """Send the question and wait for its answer; None where it is truncated. All else that arrives may be forged: ignored (RFC 5452)."""
+    query, ignored, arrived = new_query(question), 0, 0.0
+    sent = perf_counter()
     try:
+        sock.send(query)
         while True:
-            wire = await loop.sock_recv(sock, _LARGEST)
+            wire, arrived = await _datagram(sock)
             if is_reply(query, wire):
                 if is_truncated(wire):
                     return None
@@ -159,11 +161,44 @@ async def _converse(ctx: Context, sock: socket.socket, query: bytes, question: Q
                     return await parse_answer(question, wire)
                 except Failed as malformed:
                     ctx.evidence("ignored_because", malformed.message)
-            ignored += 1
-            await asyncio.sleep(0)
+            ignored, arrived = ignored + 1, 0.0
     finally:
-        if ignored:
-            ctx.evidence("ignored_datagrams", ignored)
+        _tell(ctx, (arrived or perf_counter()) - sent, ignored, in_time=bool(arrived))
+
+
+def _tell(ctx: Context, seconds: float, ignored: int, *, in_time: bool) -> None:
+    """Add the phase request, as still open where no answer came."""
+    ctx.add_phase("request", seconds)
+    if not in_time:
+        ctx.open_steps[-1].open_phases.append(_OPEN)
+    if ignored:
+        ctx.evidence("ignored_datagrams", ignored)
+
+
+async def _datagram(sock: socket.socket) -> tuple[bytes, float]:
+    """Return the next datagram and the moment of perf_counter at which the loop saw it, not that at which somebody gets round to it."""
+    loop = asyncio.get_running_loop()
+    if sys.platform == "win32":  # whose loop cannot watch sockets
+        return await loop.sock_recv(sock, _LARGEST), perf_counter()
+    came: asyncio.Future[tuple[bytes, float]] = loop.create_future()
+    number = sock.fileno()
+    loop.add_reader(number, _receive, sock, came)
+    try:
+        return await came
+    finally:
+        loop.remove_reader(number)
+
+
+def _receive(sock: socket.socket, came: asyncio.Future[tuple[bytes, float]]) -> None:
+    if came.done():
+        return
+    now = perf_counter()
+    try:
+        came.set_result((sock.recv(_LARGEST), now))
+    except BlockingIOError:
+        return  # the kernel threw away a datagram with a bad checksum
+    except OSError as error:
+        came.set_exception(error)
 
 
 def _ignored(ctx: Context) -> str:
