@@ -64,13 +64,13 @@ def test_dead_names_and_a_silent_resolver_do_not_slow_a_healthy_probe(tmp_path: 
     before, port = in_own_namespace(tmp_path, silent_resolver), free_port()
     config = tmp_path / "fogbell.yml"
     pace = "interval: 250ms, timeout: 250ms, allow_short_interval: true"
-    healthy = f"  - {{name: healthy, kind: http, url: 'http://127.0.0.1:{port}/-/healthy', {pace}}}\n"
+    healthy = f"  - {{name: healthy, kind: http, url: 'http://localhost:{port}/-/healthy', family: ipv4, {pace}}}\n"
     dead = "".join(f"  - {{name: dead-{n}, kind: http, url: 'http://dead-{n}.example/'}}\n" for n in range(DEAD))
     config.write_text(f"{START}{healthy}")
     with daemon(config, before=before, port=port) as agent:
-        alone = statistics.median(seconds_of(agent, 20))
+        alone = statistics.median(seconds_of(agent, 15))
     config.write_text(f"{START}{healthy}{dead}")
     with daemon(config, before=before, port=port) as agent:
-        beside_the_dead = statistics.median(seconds_of(agent, 20))
+        beside_the_dead = statistics.median(seconds_of(agent, 15))
         expect_time_outs(agent)
     assert beside_the_dead < 5 * alone + 0.005, f"{alone * 1000:.2f} ms alone, {beside_the_dead * 1000:.2f} ms beside dead names"
