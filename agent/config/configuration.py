@@ -24,7 +24,10 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Everything the agent does. `digest` is over the content of the files and of the secrets they name."""
+    """Everything the agent does.
+
+    `digest` is over the content of the files and of the secrets they name; `shown` is the configuration as it may be shown.
+    """
 
     built: tuple[Built, ...]
     jobs: tuple[Job, ...]
@@ -33,4 +36,5 @@ class Configuration:
     warnings: tuple[Mistake, ...]
     sources: tuple[Path, ...]
     secrets: tuple[Secret, ...]
-    digest: str
+    digest: str = field(repr=False)
+    shown: str = field(default="", repr=False)

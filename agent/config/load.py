@@ -9,7 +9,8 @@ from agent.config.document import parse
 from agent.config.entries import Registry, Rules, read_entry
 from agent.config.files import Source, digest, read_all
 from agent.config.keys import Defaults
-from agent.config.mistakes import START, Notes, Page, Positioned, in_order, meant_or_known, shown
+from agent.config.masked import shown as shown_without_secrets
+from agent.config.mistakes import MISTAKES_SHOWN, START, Notes, Page, Positioned, in_order, meant_or_known, shown
 from agent.config.models import Reading, note_traps, read_model
 from agent.config.nodes import Mapping, Node, Scalar, Sequence
 from agent.config.tenants import Tenant
@@ -62,11 +63,19 @@ def load(path: Path | str, *, registry: Registry = REGISTRY, secrets: bool = Tru
     tenants = _tenants(draft)
     built = _probes(draft, Rules(registry, defaults, tenants.keys() if draft.complete else None))
     notes.raise_if_any()
-    named = tuple(draft.secrets)
-    jobs = tuple(one.job for one in built)
-    files = tuple(source.path for source in sources)
     right = {name: tenant for name, tenant in tenants.items() if tenant is not None}
-    return Configuration(built, jobs, right, state_dir, in_order(notes.warnings), files, named, digest(sources, named))
+    secrets_named = tuple(draft.secrets)
+    return Configuration(
+        built,
+        tuple(one.job for one in built),
+        right,
+        state_dir,
+        in_order(notes.warnings)[:MISTAKES_SHOWN],
+        tuple(source.path for source in sources),
+        secrets_named,
+        digest(sources, secrets_named),
+        shown_without_secrets(state_dir, right, built),
+    )
 
 
 def _drafted(sources: Iterable[Source], notes: Notes, *, secrets: bool) -> _Draft:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from agent.config.configuration import Built, Configuration
@@ -10,6 +10,7 @@ from agent.config.durations import in_words, seconds
 from agent.config.entries import settings_of
 from agent.config.scalars import typed
 from agent.config.secrets import is_sensitive
+from agent.config.tenants import Tenant
 
 MASK = "<secret>"
 
@@ -20,20 +21,25 @@ _UNPRINTABLE = re.compile("[^\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U001
 
 def masked(configuration: Configuration) -> str:
     """Return the configuration with defaults filled in and `<secret>` for every secret written in place."""
-    return "".join(f"{line}\n" for line in _lines(configuration))
+    return configuration.shown
 
 
-def _lines(configuration: Configuration) -> Iterator[str]:
-    if configuration.state_dir is not None:
-        yield f"state_dir: {_flow(configuration.state_dir)}"
-    if configuration.tenants:
+def shown(state_dir: str | None, tenants: Mapping[str, Tenant], probes: Iterable[Built]) -> str:
+    """Write what a configuration shows of itself."""
+    return "".join(f"{line}\n" for line in _lines(state_dir, tenants, probes))
+
+
+def _lines(state_dir: str | None, tenants: Mapping[str, Tenant], probes: Iterable[Built]) -> Iterator[str]:
+    if state_dir is not None:
+        yield f"state_dir: {_flow(state_dir)}"
+    if tenants:
         yield "tenants:"
-        for name, tenant in configuration.tenants.items():
-            yield f"  {_flow(name)}:"
-            written = tenant.model_dump(mode="json", exclude_defaults=True)
-            yield from (f"    {key}: {_flow(_without_secrets(value, key))}" for key, value in written.items())
+    for name, tenant in tenants.items():
+        yield f"  {_flow(name)}:"
+        written = tenant.model_dump(mode="json", exclude_unset=True)
+        yield from (f"    {key}: {_flow(_without_secrets(value, key))}" for key, value in written.items())
     yield "probes:"
-    for built in configuration.built:
+    for built in probes:
         dash = "- "
         for key, value in _keys(built).items():
             yield f"  {dash}{_flow(key)}: {_flow(value)}"

@@ -62,7 +62,8 @@ def read_model(
         return None
     if _made_absolute(found, given, reading.folder):
         value = model.model_validate_json(canonical(given), strict=True)
-    return Read(value, canonical(given), tuple(secret for _, secret in secrets_in(value)))
+        found = tuple(secrets_in(value))
+    return Read(value, canonical(given), tuple(secret for _, secret in found))
 
 
 def canonical(data: Any) -> str:
@@ -80,12 +81,14 @@ def note_traps(node: Node, reading: Reading, where: str) -> bool:
 
 
 def secrets_in(value: object, path: Path = ()) -> Iterator[tuple[Path, Secret]]:
-    """Find the secrets in a settings value, each with its path in the file."""
+    """Find the secrets that were written in a settings value, each with its path in the file; defaults hold none."""
     if isinstance(value, Secret):
         yield path, value
     elif isinstance(value, BaseModel):
+        written = value.model_fields_set
         for name, info in type(value).model_fields.items():
-            yield from secrets_in(getattr(value, name), (*path, info.alias or name))
+            if name in written:
+                yield from secrets_in(getattr(value, name), (*path, info.alias or name))
     elif isinstance(value, tuple | list):
         for index, item in enumerate(value):
             yield from secrets_in(item, (*path, index))

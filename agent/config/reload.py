@@ -1,0 +1,229 @@
+"""A configuration read anew under a running agent: in a process of its own, and only what changed is built here.
+
+The child reads, judges and prints plain data. Here a probe whose line is the one it had keeps its job, so a reload that changes one of a
+thousand probes costs this process a thousand look-ups. Whatever a file does to the child, the agent only hears that it ended badly.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import pkgutil
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any, TypeVar, TypeVarTuple, Unpack
+
+from agent.config.configuration import Built, Configuration
+from agent.config.entries import Registry, rebuilt
+from agent.config.files import digest, read_all
+from agent.config.mistakes import ConfigurationError, Mistake, Notes
+from agent.config.models import secrets_in
+from agent.config.secrets import Secrets
+from agent.config.tenants import Tenant
+from agent.job import Job
+from probes.core.contract import Secret
+
+KINDS = "probes:REGISTRY"
+"""Where the kinds are found, as module:name; both processes look there."""
+
+_START = """
+import os
+try:
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+except (AttributeError, OSError):
+    pass
+from agent.config.child import main
+main()
+"""
+# It runs when nothing else wants the processor, from its first import on: it must not be seen in what probes measure.
+
+_Given = TypeVarTuple("_Given")
+_Result = TypeVar("_Result")
+
+_SLICE_SECONDS = 0.002
+_CHUNK_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the child may use."""
+
+    seconds: float = 120.0
+    answer_bytes: int = 100_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the child found: plain data, not yet built."""
+
+    head: dict[str, Any]
+    lines: tuple[bytes, ...]
+    shown: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What distinguishes two configurations: names removed, jobs added, jobs changed."""
+
+    removed: tuple[str, ...]
+    added: tuple[Job, ...]
+    changed: tuple[Job, ...]
+
+
+async def load_in_child(path: Path, *, kinds: str = KINDS, limits: Limits | None = None) -> Found:
+    """Read and judge a configuration in a process of its own.
+
+    Raises:
+        ConfigurationError: with the mistakes, or with the one that the child did not come to an end.
+
+    """
+    answer = await _answer(path, kinds, limits or Limits())
+    head, _, rest = answer.partition(b"\n")
+    found: dict[str, Any] = json.loads(head)
+    if "mistakes" in found:
+        raise ConfigurationError(tuple(Mistake(*mistake) for mistake in found["mistakes"]), found["more"])
+    *lines, shown = rest.split(b"\n", found["probes"])
+    return Found(found, tuple(lines), shown)
+
+
+async def assembled(found: Found, known: Iterable[Built], registry: Registry) -> Configuration:
+    """Build what is not known yet, in slices that give way to the loop."""
+    before = {built.line: built for built in known}
+    built: list[Built] = []
+    sliced = perf_counter()
+    for line in found.lines:
+        built.append(before.get(line) or _build(line, registry))
+        if perf_counter() - sliced > _SLICE_SECONDS:
+            await asyncio.sleep(0)
+            sliced = perf_counter()
+    return _configuration(found, tuple(built))
+
+
+def changes(old: Iterable[Job], new: Iterable[Job]) -> Changes:
+    """Compare two sets of jobs by name."""
+    before = {job.name: job for job in old}
+    after = {job.name: job for job in new}
+    added = tuple(job for name, job in after.items() if name not in before)
+    changed = tuple(job for name, job in after.items() if name in before and before[name] is not job and before[name] != job)
+    return Changes(tuple(name for name in before if name not in after), added, changed)
+
+
+class Reloader:
+    """The configuration in force, the values of its secrets, and how another one takes its place: whole, or not at all."""
+
+    def __init__(self, path: Path, configuration: Configuration, *, kinds: str = KINDS) -> None:
+        """Begin with a configuration that was loaded from the path; `kinds` names the registry it was judged by."""
+        self.configuration = configuration
+        self.secrets = Secrets(configuration.secrets)
+        self._path = path
+        self._kinds = kinds
+        self._seen = configuration.digest
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="configuration")
+
+    async def load(self) -> list[str]:
+        """Read anew; return the mistakes, one a line, in which case the configuration in force stays."""
+        try:
+            found = await load_in_child(self._path, kinds=self._kinds)
+        except ConfigurationError as error:
+            return str(error).splitlines()
+        configuration = await assembled(found, self.configuration.built, pkgutil.resolve_name(self._kinds))
+        await self._apart(self.secrets.refresh, configuration.secrets)
+        self._seen = configuration.digest
+        self.configuration = configuration
+        return []
+
+    async def differs(self) -> bool:
+        """Tell whether the content of the files, or of the secrets they name, has changed since this was last asked or loaded."""
+        before, self._seen = self._seen, await self._apart(content, self._path, self.configuration.secrets)
+        return self._seen != before
+
+    def close(self) -> None:
+        """Let go of the thread."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _apart(self, work: Callable[[Unpack[_Given]], _Result], *arguments: *_Given) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+
+def content(path: Path, secrets: Iterable[Secret]) -> str:
+    """Return the digest of the files at a path and of the secrets. Blocks; it is for a thread."""
+    return digest(read_all(path, Notes()), secrets)
+
+
+def _build(line: bytes, registry: Registry) -> Built:
+    job = rebuilt(line, registry)
+    return Built(line, job, tuple(secret for _, secret in secrets_in(job.settings)))
+
+
+def _configuration(found: Found, built: tuple[Built, ...]) -> Configuration:
+    head = found.head
+    tenants = {name: Tenant.model_validate_json(text, strict=True) for name, text in head["tenants"].items()}
+    return Configuration(
+        built,
+        tuple(one.job for one in built),
+        tenants,
+        head["state_dir"],
+        tuple(Mistake(*warning) for warning in head["warnings"]),
+        tuple(map(Path, head["sources"])),
+        _secrets(tenants, built),
+        head["digest"],
+        found.shown.decode(),
+    )
+
+
+def _secrets(tenants: Mapping[str, Tenant], built: Iterable[Built]) -> tuple[Secret, ...]:
+    """Return all secrets in the order in which `load` meets them."""
+    named = {secret: None for tenant in tenants.values() for _, secret in secrets_in(tenant)}
+    return tuple(named | {secret: None for one in built for secret in one.secrets})
+
+
+async def _answer(path: Path, kinds: str, limits: Limits) -> bytes:
+    try:
+        process = await _spawn(path, kinds)
+    except OSError as error:
+        raise _ended(path, f"no process could be started to read it: {error.strerror or 'no reason given'}") from error
+    try:
+        async with asyncio.timeout(limits.seconds):
+            answer = await _all_of(process, limits.answer_bytes)
+            status = await process.wait()
+    except TimeoutError as error:
+        raise _ended(path, f"reading it took more than {limits.seconds:g} seconds and was given up") from error
+    finally:
+        await _end(process)
+    if status != 0 or not answer:
+        raise _ended(path, f"the process that reads it ended badly (status {status})")
+    return answer
+
+
+async def _spawn(path: Path, kinds: str) -> Process:
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(folder or "." for folder in sys.path)}
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-c", _START, str(path), kinds, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, env=environ
+    )
+
+
+async def _all_of(process: Process, most: int) -> bytes:
+    parts, size = [], 0
+    while process.stdout is not None and (part := await process.stdout.read(_CHUNK_BYTES)):
+        size += len(part)
+        if size > most:
+            process.kill()
+            return b""
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def _end(process: Process) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+def _ended(path: Path, what: str) -> ConfigurationError:
+    return ConfigurationError((Mistake(str(path), 1, 1, "file", what),))
