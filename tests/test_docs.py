@@ -2,8 +2,11 @@
 
 import json
 import re
+import sys
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jsonschema
@@ -15,10 +18,15 @@ from agent.config.load import TOP
 from agent.docs import SCHEMA, generate
 from agent.docs.schema import read_models, schema, top_keys
 from agent.exporter import CATALOGUE
+from agent.runner import run_once
 from probes import REGISTRY
 from probes.core.reasons import Reason
+from tests.agent.jobs import SHARED
+from tests.fakes.scripted import plays
+from tests.test_every_probe import undocumented, wrong_with
 
 ROOT = Path(__file__).parent.parent
+_CODE = re.compile(r"^````python\n(.*?)^````$", re.DOTALL | re.MULTILINE)
 _FENCE = re.compile(r"^( *)```(ya?ml[^\n]*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 
 
@@ -32,6 +40,8 @@ class Fence:
 
 
 def fences_in(text: str, where: str) -> list[Fence]:
+    """Return the YAML blocks, apart from those inside a block of code."""
+    text = _CODE.sub(lambda code: "\n" * code[0].count("\n"), text)
     return [
         Fence(
             f"{where}:{text[: found.start()].count(chr(10)) + 1}",
@@ -106,6 +116,32 @@ def test_the_example_loads_without_a_warning() -> None:
 def test_the_example_tells_editors_where_its_schema_is() -> None:
     text = (ROOT / "config/example.yml").read_text(encoding="utf-8")
     assert text.startswith(f"# yaml-language-server: $schema=./{SCHEMA.name}\n")
+
+
+@pytest.fixture
+def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The probe in probes/README.md, imported from a file as any other is."""
+    (code,) = _CODE.findall((ROOT / "probes/README.md").read_text(encoding="utf-8"))
+    (tmp_path / "ssh.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "ssh", raising=False)
+    return import_module("ssh")
+
+
+@pytest.mark.parametrize(
+    ("greeting", "reason"),
+    [("SSH-2.0-OpenSSH_9.9", None), ("220 mail.example.org", Reason.PROTOCOL_ERROR)],
+    ids=["ssh", "another protocol"],
+)
+async def test_the_probe_that_shows_how_to_add_one_works(greeting: str, reason: Reason | None, shown: ModuleType, tmp_path: Path) -> None:
+    async with plays(f"S: {greeting}") as (host, port):
+        text = f"probes: [{{name: a, kind: ssh, host: {host}, port: {port}}}]"
+        (job,) = load(configuration(tmp_path, text), registry={"ssh": shown.PROBE}).jobs
+        run = await run_once(job, SHARED)
+    assert list(undocumented("Ssh", read_models({"ssh": shown.PROBE}).parts)) == []
+    assert [problem for measurement in shown.PROBE.measurements for problem in wrong_with(measurement)] == []
+    assert (run.reason, run.failed_step) == (reason, "greeting" if reason else "")
+    assert [(sample.name, sample.value) for sample in run.measured] == [("greeting_bytes", len(greeting))]
 
 
 @pytest.fixture(scope="module")
