@@ -120,7 +120,7 @@ def test_the_example_tells_editors_where_its_schema_is() -> None:
 
 @pytest.fixture
 def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The probe in probes/README.md, imported from a file as any other is."""
+    """Import the probe in probes/README.md from a file, as any other is."""
     (code,) = _CODE.findall((ROOT / "probes/README.md").read_text(encoding="utf-8"))
     (tmp_path / "ssh.py").write_text(code, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
