@@ -278,12 +278,15 @@ async def _has_record(ctx: Context, settings: DnsQuery, server: NameServer, name
 
 
 def _measure(ctx: Context, asked: tuple[_Asked, ...]) -> None:
+    """Record each resolver. Of a single one success and duration are those of the probe, and not said twice."""
     for one in asked:
         spec, answer = one.server.spec, one.answer
-        ctx.measure("resolver_success", float(answer is not None and one.stopped is None), spec)
+        if len(asked) > 1:
+            ctx.measure("resolver_success", float(answer is not None and one.stopped is None), spec)
         if answer is None:
             continue
-        ctx.measure("resolver_duration_seconds", one.seconds, spec)
+        if len(asked) > 1:
+            ctx.measure("resolver_duration_seconds", one.seconds, spec)
         ctx.measure("answer_records", len(answer.records), spec)
         if answer.ttl is not None:
             ctx.measure("answer_ttl_seconds", answer.ttl, spec)
@@ -295,9 +298,11 @@ PROBE = Probe(
     place=lambda _: Place(Layer.RESOLVER, Workload.DNS),
     steps=("query", "verify", "follow", "tlsa"),
     measurements=(
-        Measurement("resolver_success", "Whether this resolver gave the expected answer in the last conclusive run.", ("resolver",)),
+        Measurement("resolver_success", "Whether this of several resolvers gave the expected answer.", ("resolver",)),
         Measurement(
-            "resolver_duration_seconds", "Time from asking this resolver to its answer, with name, connection and TLS.", ("resolver",)
+            "resolver_duration_seconds",
+            "Time from asking this of several resolvers to its answer, with name, connection and TLS.",
+            ("resolver",),
         ),
         Measurement("answer_records", "Records in the answer of this resolver.", ("resolver",)),
         Measurement("answer_ttl_seconds", "Lowest time to live in the answer of this resolver.", ("resolver",)),

@@ -85,10 +85,9 @@ async def test_an_answer_comes_over_every_transport_with_its_phases(transport: s
     assert [step.name for step in result.steps] == ["query", "verify"]
     assert [name for name, _ in result.steps[0].phases] == phases
     assert server.asked == [(transport, "last.contoso.example", "A")]
-    assert measured(result, "resolver_success") == {(spec,): 1}
     assert measured(result, "answer_records") == {(spec,): 2}
     assert measured(result, "answer_ttl_seconds") == {(spec,): 120}
-    assert 0 < measured(result, "resolver_duration_seconds")[spec,] <= result.steps[0].seconds
+    assert not measured(result, "resolver_success"), "of a single resolver the probe's own success and phases say it"
     assert bool(measured(result, "certificate_expiry_timestamp_seconds")) == (transport in {"tls", "https"})
     assert dict(result.evidence)["answer"] in {"192.0.2.1, 192.0.2.2", "192.0.2.2, 192.0.2.1"}
 
@@ -173,7 +172,6 @@ async def test_each_wrong_answer_has_its_step_reason_and_code(case: str) -> None
         result = await run(A | {"resolvers": [server.spec(transport)], "query_timeout": "250ms"})
 
     assert verdict(result) == tuple(expected), result
-    assert measured(result, "resolver_success") == {(server.spec(transport),): 0}
 
 
 UNREACHED: dict[str, tuple[Callable[[], AbstractAsyncContextManager[tuple[str, int]]], str, Reason]] = {
@@ -429,7 +427,6 @@ async def test_the_failure_of_january_2026_the_mx_is_fine_and_its_target_does_no
     assert verdict(result) == ("follow", reason, code)
     assert [step.name for step in result.steps] == ["query", "verify", "follow"]
     assert any(TARGET in name and value for name, value in result.evidence)
-    assert measured(result, "resolver_success") == {(server.udp,): 0}
 
 
 async def test_a_target_with_one_kind_of_address_is_enough_even_while_the_other_fails() -> None:
@@ -478,7 +475,9 @@ async def test_several_resolvers_are_timed_apart_and_each_has_its_word() -> None
 
     assert verdict(result) == ("query", Reason.DNS_SERVFAIL, "SERVFAIL")
     assert measured(result, "resolver_success") == {(one.udp,): 1, (other.tls,): 0}
-    assert set(measured(result, "resolver_duration_seconds")) == {(one.udp,), (other.tls,)}
+    durations = measured(result, "resolver_duration_seconds")
+    assert set(durations) == {(one.udp,), (other.tls,)}
+    assert all(0 < seconds <= result.steps[0].seconds for seconds in durations.values())
     assert len(measured(result, "certificate_expiry_timestamp_seconds")) == 1
     assert result.steps[0].phases == ()
     assert f"certificate_subject ({other.tls})" in dict(result.evidence)
@@ -579,7 +578,6 @@ async def test_the_runs_deadline_ends_a_question_that_may_wait_longer() -> None:
         result = await run(A | {"resolvers": [server.udp]}, deadline=0.2)
 
     assert verdict(result) == ("query", Reason.DNS_TIMEOUT, "")
-    assert measured(result, "resolver_success") == {(server.udp,): 0}
 
 
 async def test_several_silent_resolvers_at_the_runs_deadline_are_a_dns_timeout_too() -> None:
@@ -598,4 +596,3 @@ async def test_the_machines_resolver_is_asked_where_resolv_conf_says(tmp_path: P
 
     assert verdict(result) == ("query", Reason.DNS_REFUSED, "")
     assert "127.53.53.53 port 53" in result.message
-    assert measured(result, "resolver_success") == {("system",): 0}
