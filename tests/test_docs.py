@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +16,9 @@ import yaml
 from agent.config import ConfigurationError, load
 from agent.config.load import TOP
 from agent.docs import SCHEMA, generate
-from agent.docs.schema import read_models, schema, top_keys
+from agent.docs.reference import reference
+from agent.docs.schema import DURATION, Node, read_models, schema, top_keys
+from agent.docs.words import type_of
 from agent.exporter import CATALOGUE
 from agent.runner import run_once
 from probes import REGISTRY
@@ -87,6 +89,29 @@ def test_the_reference_has_tables_that_hold_together() -> None:
     widths = [len(re.findall(r"(?<!\\)\|", row)) for row in rows]
     for head, following in zip(heads, [*heads[1:], len(rows) + 1], strict=True):
         assert set(widths[head - 1 : following - 1]) == {widths[head]}
+
+
+def test_a_kind_without_measurements_has_no_table_of_them() -> None:
+    page = reference({"tcp": replace(REGISTRY["tcp"], measurements=())})
+    assert "### `tcp`" in page
+    assert "fogbell_tcp_" not in page
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        ({}, "anything"),
+        ({"type": "integer", "minimum": 0}, "whole number at least 0"),
+        ({"type": "string", "format": "date"}, "date"),
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, "text"),
+        ({"type": "array", "items": {"anyOf": [{"type": "integer"}, {"type": "string"}]}}, "list of (whole number or text)"),
+        ({"type": "array", "items": {"type": "boolean"}}, "list of `true` or `false`"),
+        ({"enum": ["a", "b"]}, "`a`, `b`"),
+        ({"anyOf": [*DURATION["anyOf"], {"type": "null"}]}, "duration"),
+    ],
+)
+def test_types_are_told_in_words(node: Node, words: str) -> None:
+    assert type_of(node, {}) == words
 
 
 @pytest.mark.parametrize("fence", DOCUMENTS, ids=lambda fence: fence.where)

@@ -71,8 +71,7 @@ def read_models(registry: Mapping[str, Probe[Any]] = REGISTRY) -> Models:
         [(model, "validation") for model in dict.fromkeys(models)], ref_template="#/$defs/{model}", schema_generator=_AsWritten
     )
     parts = {name: _tidy(part) for name, part in whole["$defs"].items()}
-    if "Secret" in parts:
-        parts["Secret"] = SECRET
+    parts[Secret.__name__] = SECRET
     return Models(parts, {model: reference["$ref"].rpartition("/")[2] for (model, _), reference in keyed.items()})
 
 
