@@ -1,0 +1,229 @@
+"""The commands. Each says what is wrong in words and ends with the exit code that design and README promise."""
+
+import asyncio
+import sys
+import urllib.request
+from collections.abc import Callable, Coroutine
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+
+from agent import __version__, machine
+from agent.config import Configuration, ConfigurationError, Secrets, load
+from agent.config.reload import Reloader
+from agent.daemon import Daemon, Options, StartError
+from agent.job import Job
+from agent.logs import logging_to
+from agent.runner import run_once
+from probes.core.context import Shared
+from probes.core.contract import Run
+from probes.lib.resolve import SystemResolver
+
+app = typer.Typer(
+    name="fogbell",
+    help="Synthetic monitoring agent for Microsoft 365: says what is broken, how slow it is, and whose fault it is.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+EXIT_OK, EXIT_FAILED, EXIT_CONFIGURATION, EXIT_INCONCLUSIVE = range(4)
+
+T = TypeVar("T")
+
+
+class Level(StrEnum):
+    """Log levels."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Form(StrEnum):
+    """Log forms."""
+
+    HUMAN = "human"
+    JSON = "json"
+
+
+class MetricLevel(StrEnum):
+    """How many series a probe has."""
+
+    FULL = "full"
+    BASIC = "basic"
+
+
+ConfigPath = Annotated[
+    Path, typer.Option("--config", "-c", envvar="FOGBELL_CONFIG", help="Configuration file, or a folder whose *.yml files are merged.")
+]
+Listen = Annotated[list[str], typer.Option("--listen", help="Address to serve on, HOST:PORT. May be given several times.")]
+LogLevel = Annotated[Level, typer.Option("--log-level", help="Least severe lines to log; debug shows every run.")]
+LogForm = Annotated[Form, typer.Option("--log-format", help="Lines for people, or one JSON object a line.")]
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr)  # noqa: T201 - the command line speaks here
+
+
+def _stop(message: str, code: int) -> typer.Exit:
+    _say(message)
+    return typer.Exit(code)
+
+
+def _on_loop(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on uvloop, or on Python's own selector loop where there is none (Windows: aiodns needs the selector)."""
+    try:
+        import uvloop  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.SelectorEventLoop
+    else:
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(work)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - highest port
+        raise typer.BadParameter(f"{text!r} is not HOST:PORT, such as 127.0.0.1:9655 or [::1]:9655")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - ":9655" asks for all addresses
+
+
+def _load(path: Path, *, secrets: bool = True) -> Configuration:
+    try:
+        return load(path, secrets=secrets)
+    except ConfigurationError as error:
+        raise _stop(str(error), EXIT_CONFIGURATION) from None
+
+
+async def _serve(reloader: Reloader, options: Options) -> None:
+    await Daemon(reloader, options).run()
+
+
+async def _once(job: Job, configuration: Configuration) -> Run:
+    proxies = tuple(urllib.request.getproxies().items())
+    shared = Shared(lookup=SystemResolver(), secret=Secrets(configuration.secrets), environ_proxies=proxies)
+    return await run_once(job, shared)
+
+
+@app.command()
+def run(
+    config: ConfigPath,
+    listen: Listen = ["127.0.0.1:9655"],  # noqa: B006 - typer reads the default and never changes it
+    *,
+    log_level: LogLevel = Level.INFO,
+    log_format: LogForm = Form.HUMAN,
+    metrics_level: Annotated[MetricLevel, typer.Option(help="basic leaves out the latency histogram.")] = MetricLevel.FULL,
+    web_config_file: Annotated[
+        Path | None, typer.Option("--web.config.file", help="TLS and passwords of the agent's own pages (web.yml of Prometheus).")
+    ] = None,
+    web_enable_reload: Annotated[bool, typer.Option("--web.enable-reload", help="Allow POST /-/reload.")] = False,
+) -> None:
+    """Run the agent until it is told to stop."""
+    machine.prepare()
+    options = Options(
+        listen=tuple(map(_address, listen)),
+        enable_reload=web_enable_reload,
+        histograms=metrics_level is MetricLevel.FULL,
+        web_config=web_config_file,
+    )
+    with logging_to(level=log_level, form=log_format):
+        reloader = Reloader(config, _load(config))
+        try:
+            _on_loop(_serve(reloader, options))
+        except StartError as error:
+            raise _stop(f"fogbell: {error}", EXIT_FAILED) from None
+
+
+@app.command()
+def check(
+    config: ConfigPath,
+    *,
+    no_secrets: Annotated[bool, typer.Option("--no-secrets", help="Do not read the secrets the configuration names.")] = False,
+) -> None:
+    """Say every mistake of the configuration, then what it will do."""
+    from agent.config.plan import plan, table  # noqa: PLC0415
+
+    configuration = _load(config, secrets=not no_secrets)
+    for warning in configuration.warnings:
+        _say(f"warning: {warning}")
+    Console().print(table(plan(configuration)))
+
+
+@app.command()
+def once(
+    name: Annotated[str, typer.Argument(help="Name of the probe.")],
+    config: ConfigPath,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
+) -> None:
+    """Run one probe now and show its steps, phases and evidence. Exit: 0 ok, 1 failed, 2 configuration, 3 inconclusive."""
+    from agent.record import encode  # noqa: PLC0415
+    from agent.waterfall import draw  # noqa: PLC0415
+
+    configuration = _load(config)
+    job = next((job for job in configuration.jobs if job.name == name), None)
+    if job is None:
+        names = ", ".join(job.name for job in configuration.jobs[:20])
+        raise _stop(f"fogbell: no probe is called {name!r}; there are: {names}", EXIT_CONFIGURATION)
+    machine.prepare()
+    with logging_to(level="warning"):
+        result = _on_loop(_once(job, configuration))
+    if as_json:
+        typer.echo(encode(result))
+    else:
+        Console().print(draw(result))
+    raise typer.Exit({"ok": EXIT_OK, "failed": EXIT_FAILED, "inconclusive": EXIT_INCONCLUSIVE}[result.outcome])
+
+
+@app.command()
+def demo(
+    seconds: Annotated[str, typer.Option("--for", help="How long, such as 60s or 5m; without it until Ctrl-C.")] = "",
+    listen: Annotated[str, typer.Option("--listen", help="Address of the page, HOST:PORT.")] = "127.0.0.1:9655",
+) -> None:
+    """Watch servers on this machine that break and recover by themselves. Needs no tenant and no network."""
+    from agent import demo as show  # noqa: PLC0415
+    from agent.config import seconds as parse_seconds  # noqa: PLC0415
+
+    try:
+        code = _on_loop(show.demo(parse_seconds(seconds) if seconds else None, _address(listen)))
+    except (show.DemoError, ValueError) as error:
+        raise _stop(f"fogbell: {error}", EXIT_FAILED) from None
+    except KeyboardInterrupt:
+        code = EXIT_OK
+    raise typer.Exit(code)
+
+
+@app.command()
+def docs(*, check_only: Annotated[bool, typer.Option("--check", help="Only say whether the pages are current.")] = False) -> None:
+    """Write the generated pages: config/reference.md and config/schema.json."""
+    from agent.docs import generate  # noqa: PLC0415
+
+    stale = [path for path, text in generate().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    if check_only and stale:
+        raise _stop("stale, run `fogbell docs`: " + ", ".join(map(str, stale)), EXIT_FAILED)
+    for path in stale:
+        path.write_text(generate()[path], encoding="utf-8")
+        typer.echo(f"wrote {path}")
+
+
+@app.callback(invoke_without_command=True)
+def _version(*, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        typer.echo(f"fogbell {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

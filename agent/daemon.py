@@ -1,0 +1,231 @@
+"""The agent's life: open, serve, reload, stop. Wires the parts; none of them knows the others."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent import __version__, machine, systemd
+from agent.config import Configuration, masked
+from agent.config.reload import Reloader, changes
+from agent.exporter import Renderer
+from agent.exporter.own import Own
+from agent.state import State, StateError
+from agent.watch import Watch
+from agent.web import Feed, LastReload, Site
+from agent.web.listening import ListenError, listening
+from probes.core.context import Shared
+from probes.lib.resolve import SystemResolver
+
+log = logging.getLogger("fogbell.agent")
+
+FLUSH_SECONDS = 2.0
+STOP_SECONDS = 1.0
+"""How long an answer that is being sent may still take when the agent stops."""
+
+
+class StartError(Exception):
+    """The agent cannot start; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to serve. `listen` are (host, port) pairs; `histograms` is off at metric level basic."""
+
+    listen: tuple[tuple[str, int], ...] = (("127.0.0.1", 9655),)
+    enable_reload: bool = False
+    histograms: bool = True
+    web_config: Path | None = None
+    """web.yml: TLS and passwords of the agent's own pages."""
+    reload_seconds: float = 30.0
+    """How often the content of the configuration's files is compared."""
+
+
+class Daemon:
+    """One agent, between its start and its end."""
+
+    def __init__(self, reloader: Reloader, options: Options) -> None:
+        self._options = options
+        self._reloader = reloader
+        self._own = Own(__version__)
+        self._feed = Feed()
+        state_dir = reloader.configuration.state_dir
+        self._state = State(Path(state_dir), self._own.state_write_failures.inc) if state_dir else None
+        shared = Shared(lookup=SystemResolver(), secret=reloader.secrets, environ_proxies=tuple(urllib.request.getproxies().items()))
+        self._watch = Watch(shared, self._own, self._state, self._feed, histograms=options.histograms)
+        self._renderer = Renderer(self._watch.exporter, self._own.registry)
+        self._stopping = asyncio.Event()
+        self._reloading = asyncio.Lock()
+        self._jobs = reloader.configuration.jobs
+        self._last_reload = LastReload(ok=True, when=time.time())
+        self._ready = False
+
+    async def run(self) -> None:
+        """Serve until a signal says stop.
+
+        Raises:
+            StartError: where the state or an address cannot be used.
+
+        """
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._web())
+            await stack.enter_async_context(self._work())
+            self._note_reload(())
+            self._listen_to_signals()
+            for chore in (self._flush(), self._look_at_clocks(), self._feed_watchdog(), self._follow_files()):
+                stack.enter_context(_going(chore))
+            self._ready = True
+            machine.settle_garbage()
+            systemd.notify("READY=1")
+            log.info("watching %d probes", len(self._jobs), extra={"listen": _addresses(self._options.listen), "version": __version__})
+            await self._stopping.wait()
+            self._ready = False
+            systemd.notify("STOPPING=1")
+            log.info("stopping")
+
+    def stop(self) -> None:
+        """Let `run` come to its end."""
+        self._stopping.set()
+
+    async def reload(self) -> list[str]:
+        """Load the configuration anew; return its mistakes, in which case nothing has changed."""
+        async with self._reloading:
+            systemd.notify("RELOADING=1")
+            mistakes = await self._reloader.load()
+            if mistakes:
+                log.error("the configuration has mistakes; the one before stays in force", extra={"mistakes": "; ".join(mistakes)})
+            else:
+                await self._apply(self._reloader.configuration)
+            self._note_reload(mistakes)
+            systemd.notify("READY=1")
+            return list(mistakes)
+
+    async def _apply(self, configuration: Configuration) -> None:
+        difference = changes(self._jobs, configuration.jobs)
+        for name in difference.removed:
+            self._watch.remove(name)
+            await asyncio.sleep(0)
+        for job in difference.changed:
+            self._watch.change(job)
+            await asyncio.sleep(0)
+        for job in difference.added:
+            self._watch.add(job)
+            await asyncio.sleep(0)
+        self._jobs = configuration.jobs
+        counts = {"added": len(difference.added), "changed": len(difference.changed), "removed": len(difference.removed)}
+        log.info("configuration reloaded", extra=counts)
+
+    def _note_reload(self, mistakes: Sequence[str]) -> None:
+        now = time.time()
+        self._last_reload = LastReload(ok=not mistakes, when=now, mistakes=tuple(mistakes))
+        self._own.reload_successful.set(0 if mistakes else 1)
+        if not mistakes:
+            self._own.reload_success_timestamp.set(now)
+
+    @asynccontextmanager
+    async def _work(self) -> AsyncIterator[None]:
+        try:
+            remembered = await self._state.open() if self._state is not None else ()
+        except StateError as error:
+            raise StartError(str(error)) from error
+        if self._state is None:
+            log.info("no state_dir is set: a restart forgets since when probes fail")
+        self._watch.describe(self._jobs, remembered)
+        self._watch.start()
+        try:
+            yield
+        finally:
+            await self._watch.stop()
+            if self._state is not None:
+                await self._state.close()
+
+    @asynccontextmanager
+    async def _web(self) -> AsyncIterator[None]:
+        site = Site(
+            history=self._watch.history,
+            jobs=lambda: self._jobs,
+            metrics=self._renderer,
+            config_text=lambda: masked(self._reloader.configuration),
+            ready=lambda: self._ready,
+            last_reload=lambda: self._last_reload,
+            reload=self.reload if self._options.enable_reload else None,
+            feed=self._feed,
+            started=time.time(),
+            version=__version__,
+            clock=time.time,
+        )
+        try:
+            async with listening(site, self._options.listen, self._options.web_config, stop_seconds=STOP_SECONDS):
+                yield
+        except ListenError as error:
+            raise StartError(str(error)) from error
+        finally:
+            self._renderer.close()
+
+    def _listen_to_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for name in ("SIGTERM", "SIGINT"):
+            _on_signal(loop, name, self.stop)
+        _on_signal(loop, "SIGHUP", self._reload_soon)
+
+    def _reload_soon(self) -> None:
+        self._hangup = asyncio.get_running_loop().create_task(self.reload(), name="reload")
+
+    async def _flush(self) -> None:
+        while self._state is not None:
+            await asyncio.sleep(FLUSH_SECONDS)
+            await self._state.flush()
+
+    async def _look_at_clocks(self) -> None:
+        clocks = machine.Clocks()
+        while True:
+            await asyncio.sleep(1.0)
+            clocks.look()
+
+    async def _feed_watchdog(self) -> None:
+        seconds = systemd.watchdog_seconds()
+        while seconds is not None:
+            systemd.notify("WATCHDOG=1")
+            await asyncio.sleep(seconds)
+
+    async def _follow_files(self) -> None:
+        while True:
+            await asyncio.sleep(self._options.reload_seconds)
+            if await self._reloader.differs():
+                log.info("the configuration's files have changed")
+                await self.reload()
+
+
+@contextlib.contextmanager
+def _going(chore: Coroutine[None, None, None]) -> Iterator[None]:
+    task = asyncio.get_running_loop().create_task(chore)
+    task.add_done_callback(_tell)
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+def _tell(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("a chore of the agent died", exc_info=error)
+
+
+def _on_signal(loop: asyncio.AbstractEventLoop, name: str, act: Callable[[], None]) -> None:
+    number = getattr(signal, name, None)
+    if number is None:
+        return
+    try:
+        loop.add_signal_handler(number, act)
+    except NotImplementedError:  # Windows
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(act))
+
+
+def _addresses(listen: Sequence[tuple[str, int]]) -> str:
+    return " ".join(f"{host}:{port}" for host, port in listen)
