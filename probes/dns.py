@@ -247,13 +247,12 @@ def _hosts(ctx: Context, settings: DnsQuery, answer: Answer) -> tuple[str, ...]:
 
 
 async def _has_address(ctx: Context, settings: DnsQuery, server: NameServer, host: str) -> Stopped | None:
-    """Return why the host has no address, or None where it has one. A failure weighs more than no data."""
+    """Return why the host has no address, or None. IPv6 alone is enough where there is no IPv4, not where IPv4 cannot be found out."""
     kinds = (RdataType.A, RdataType.AAAA)
-    failures = await together(ctx, *(_has_record(ctx, settings, server, host, kind) for kind in kinds))
-    stopped = [one for one in failures if one is not None]
-    if len(stopped) < len(kinds):
-        return None
-    return next((one for one in stopped if one.reason is not Reason.DNS_NO_DATA), stopped[0])
+    ipv4, ipv6 = await together(ctx, *(_has_record(ctx, settings, server, host, kind) for kind in kinds))
+    if ipv4 is None or ipv4.reason is not Reason.DNS_NO_DATA:
+        return ipv4
+    return ipv6
 
 
 async def _has_tlsa(ctx: Context, settings: DnsQuery, server: NameServer, host: str) -> Stopped | None:

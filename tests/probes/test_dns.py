@@ -414,6 +414,11 @@ JANUARY: dict[str, tuple[ns.Behaviour, Reason, str]] = {
     "nxdomain": (ns.rcode("NXDOMAIN"), Reason.DNS_NXDOMAIN, "NXDOMAIN"),
     "silence": (ns.silent, Reason.DNS_TIMEOUT, ""),
     "no address": (ns.rcode("NOERROR"), Reason.DNS_NO_DATA, ""),
+    "servfail for ipv4 alone": (
+        ns.by_type(A=ns.rcode("SERVFAIL"), AAAA=ns.zone(f"{TARGET} 10 IN AAAA 2001:db8::25")),
+        Reason.DNS_SERVFAIL,
+        "SERVFAIL",
+    ),
     "no address and servfail": (ns.by_type(A=ns.rcode("NOERROR"), AAAA=ns.rcode("SERVFAIL")), Reason.DNS_SERVFAIL, "SERVFAIL"),
 }
 
@@ -429,7 +434,7 @@ async def test_the_failure_of_january_2026_the_mx_is_fine_and_its_target_does_no
     assert any(TARGET in name and value for name, value in result.evidence)
 
 
-async def test_a_target_with_one_kind_of_address_is_enough_even_while_the_other_fails() -> None:
+async def test_a_target_with_ipv4_is_enough_even_while_ipv6_fails() -> None:
     async with ns.name_server(ns.by_name({TARGET: ns.by_type(A=GOOD, AAAA=ns.rcode("SERVFAIL"))}, GOOD)) as server:
         result = await run(MX | {"resolvers": [server.udp], "follow": True})
 
