@@ -17,7 +17,7 @@ probes:
     kind: dns_m365_domain
     domain: fabrikam.com
     hosts: {mx: [.filter.example.net]}
-    checks: {autodiscover: "off", mta_sts: required}
+    checks: {autodiscover: off, mta_sts: required}
 ```
 
 No permission is needed.
@@ -31,7 +31,7 @@ from time import perf_counter
 from typing import Annotated, Literal
 
 from dns.rdatatype import RdataType
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from probes.core.context import Context
 from probes.core.contract import Failed, Inconclusive, Layer, Measurement, Place, Probe, Settings, Step, Stopped, Workload
@@ -44,7 +44,8 @@ from probes.lib.nameservers import SYSTEM, Resolver, parse_nameserver
 from probes.lib.spf import MOST_LOOKUPS, MOST_VOIDS, Walk, is_spf, walk_spf
 from probes.lib.tls import Trust
 
-Level = Literal["required", "informational", "off"]
+Level = Annotated[Literal["required", "informational", "off"], BeforeValidator(lambda level: "off" if level is False else level)]
+# Without quotes, YAML reads off as false.
 
 _LONGEST_TREE = 8
 # Parents asked for a DMARC record (DMARCbis section 4.10).

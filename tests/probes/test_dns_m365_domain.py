@@ -339,6 +339,10 @@ async def test_at_the_deadline_a_silent_resolver_is_to_blame() -> None:
     assert (result.failed_step, result.reason) == ("query", Reason.DNS_TIMEOUT)
 
 
+def test_off_may_be_written_without_quotes_which_yaml_reads_as_false() -> None:
+    assert Checks.model_validate({"mx": False, "spf": "off"}) == Checks(mx="off", spf="off")
+
+
 def test_every_check_is_a_setting_and_a_step() -> None:
     assert PROBE.steps == ("query", *Checks.model_fields)
 
