@@ -216,6 +216,7 @@ def test_the_schema_refuses_at_the_right_place(judge: jsonschema.Draft202012Vali
 RIGHT: dict[str, str] = {
     "durations": "defaults: {interval: 1h30m, timeout: 500ms}\nprobes: [{name: a, kind: dns, query: x, interval: 60, query_timeout: 2.5s}]",
     "a number for a record type": "probes: [{name: a, kind: dns, query: x, record: 65}]",
+    "off without quotes": "probes: [{name: a, kind: dns_m365_domain, domain: example.org, checks: {autodiscover: off, msoid: 'off'}}]",
     "secrets": "probes: [{name: a, kind: http, url: 'http://x/', bearer: {env: A}, headers: {X-Key: {file: b}, X-Plain: c}}]",
     "anchors": "x-a: &a {host: x}\nprobes: [{<<: *a, name: a, kind: tcp, port: 1}]",
     "either a block or a flag": "probes: [{name: a, kind: tcp, host: x, port: 1, tls: {min_version: '1.3'}}]",

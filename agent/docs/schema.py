@@ -45,8 +45,10 @@ class _AsWritten(GenerateJsonSchema):
         return False
 
     def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
-        """Where a function reads a number first, it reads durations; where it reads a text, a number will do as well."""
+        """Where a function reads a number first, it reads durations; where it reads a text, a number; where the word off, what YAML reads."""
         inner = super().function_before_schema(schema)
+        if "off" in inner.get("enum", ()):
+            return {"enum": [*inner["enum"], False]}
         if inner.get("type") == "number":
             return {"anyOf": [inner, DURATION["anyOf"][1]]}
         return {"anyOf": [{"type": "integer"}, inner]} if inner.get("type") == "string" else inner

@@ -24,7 +24,7 @@ def _types(node: Node, parts: dict[str, Node]) -> Iterator[str]:
     elif "anyOf" in node:
         yield from _alternatives(node["anyOf"], parts)
     elif "enum" in node or "const" in node:
-        yield ", ".join(f"`{value}`" for value in node.get("enum", [node.get("const")]))
+        yield ", ".join(f"`{value}`" for value in node.get("enum", [node.get("const")]) if value is not False)
     elif node.get("type") == "array":
         yield f"list of {_grouped(type_of(node.get('items', {}), parts))}"
     elif node.get("type") == "object":
