@@ -45,7 +45,7 @@ class _AsWritten(GenerateJsonSchema):
         return False
 
     def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
-        """Where a function reads a number first, it reads durations; where it reads a text, a number; where the word off, what YAML reads."""
+        """Say what a function takes that reads before the type does: durations for a number, a number for a text, false for the word off."""
         inner = super().function_before_schema(schema)
         if "off" in inner.get("enum", ()):
             return {"enum": [*inner["enum"], False]}
