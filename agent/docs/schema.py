@@ -45,7 +45,7 @@ class _AsWritten(GenerateJsonSchema):
         return False
 
     def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
-        """Say what a function takes that reads before the type does: durations for a number, a number for a text, false for the word off."""
+        """Say what a function takes that reads before the type: durations for a number, a number for a text, false for the word off."""
         inner = super().function_before_schema(schema)
         if "off" in inner.get("enum", ()):
             return {"enum": [*inner["enum"], False]}
