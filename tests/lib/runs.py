@@ -9,12 +9,13 @@ import socket
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import pytest
 import uvloop
 
-from probes.core.context import Context, Shared
+from probes.core.context import Context, OpenStep, Shared
 from probes.core.contract import Secret
 from probes.lib.resolve import SystemResolver
 
@@ -42,7 +43,7 @@ def _secret(secret: Secret) -> str:
 def context(environ: tuple[tuple[str, str], ...] = ()) -> Context:
     """Return a context with an open step `request`, so that phases have a place."""
     ctx = Context("probe", Shared(SystemResolver(), _secret, environ))
-    ctx.step("request").__enter__()
+    ctx.open_steps.append(OpenStep("request", perf_counter()))
     return ctx
 
 

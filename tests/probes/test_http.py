@@ -209,6 +209,19 @@ async def test_twenty_handshakes_at_once_keep_their_certificates_apart() -> None
 # What is wrong with the connection or the protocol
 
 
+def leaves_without_a_farewell() -> hostile.Server:
+    """Send under TLS a body that ends with the connection, and close without saying so: anybody between could have cut it off."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server = hostile.ServerTls()
+        await server.until(server.tls.do_handshake, reader, writer)
+        await server.until(lambda: server.tls.read(65536), reader, writer)
+        server.tls.write(b"HTTP/1.1 200 OK\r\n\r\nhello")
+        writer.write(server.outgoing.read())
+
+    return hostile.serving(talk)
+
+
 def wants_a_client_certificate() -> hostile.Server:
     """Finish the handshake and then say, as TLS 1.3 does, that a certificate is missing. asyncio's own server keeps that to itself."""
 
@@ -306,6 +319,7 @@ PACKED = zlib.compress(bytes(range(256)) * 100, wbits=31)
         pytest.param(hostile.tls_stalls, "https", {"deadline": 0.3}, Reason.TLS_TIMEOUT, id="handshake stalls"),
         pytest.param(hostile.tls_resets_in_handshake, "https", {}, Reason.CONNECTION_RESET, id="resets in the handshake"),
         pytest.param(hostile.tls_resets_in_record, "https", {}, Reason.CONNECTION_RESET, id="resets in a TLS record"),
+        pytest.param(leaves_without_a_farewell, "https", {}, Reason.TRUNCATED, id="a body that TLS does not end"),
         pytest.param(hostile.garbage, "https", {}, Reason.TLS_HANDSHAKE, id="garbage for TLS"),
         pytest.param(
             lambda: hostile.closes_after(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "https", {}, Reason.TLS_HANDSHAKE, id="no TLS there"
