@@ -38,9 +38,13 @@ class Daemon:
         """Wait until the series has the value."""
         eventually(lambda: self.value(series) == value, f"{series} is {value}", seconds, self.program.said)
 
+    def until_more(self, series: str, than: float, seconds: float = 20) -> None:
+        """Wait until the series is greater than the value."""
+        eventually(lambda: (self.value(series) or 0) > than, f"{series} is more than {than:g}", seconds, self.program.said)
+
     def runs(self) -> Any:
-        """Return the document of the latest runs."""
-        return fetch_json(self.url("/api/v1/runs"))
+        """Return the document of the latest runs of all probes."""
+        return fetch_json(self.url("/api/v1/runs"))["probes"]
 
 
 def command(config: Path, port: int, *options: str) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.real.daemon import Daemon, daemon
-from tests.real.processes import eventually, fetch_json, free_port
+from tests.real.processes import free_port
 from tests.servers import require
 
 pytestmark = pytest.mark.real
@@ -46,16 +46,15 @@ def in_own_namespace(folder: Path, resolver: str) -> tuple[str, ...]:
 
 def seconds_of(agent: Daemon, runs: int) -> list[float]:
     """Durations of the healthy probe's runs, after so many of them."""
-    eventually(lambda: (agent.value('fogbell_probe_runs_total{probe="healthy"}') or 0) >= runs, f"{runs} runs of the healthy probe", 40)
-    document = fetch_json(agent.url("/api/v1/runs"))
-    (healthy,) = (probe for probe in document["probes"] if probe["probe"] == "healthy")
+    agent.until_more('fogbell_probe_runs_total{probe="healthy"}', runs - 1, 40)
+    (healthy,) = (probe for probe in agent.runs() if probe["probe"] == "healthy")
     return [float(seconds) for seconds in healthy["ring"]["seconds"]]
 
 
 def expect_time_outs(agent: Daemon) -> None:
     """See the dead names fail as what they are, and the healthy probe do well."""
     failures = 'fogbell_probe_failure_reasons_total{probe="dead-7",reason="dns_timeout"}'
-    eventually(lambda: (agent.value(failures) or 0) >= 1, "the dead names time out in resolving", said=agent.program.said)
+    agent.until_more(failures, 0)
     assert agent.value('fogbell_probe_failures_total{probe="healthy"}') == 0
     assert agent.value('fogbell_probe_skipped_total{probe="healthy"}') == 0
 

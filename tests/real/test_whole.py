@@ -11,7 +11,7 @@ import pytest
 
 from tests.real.daemon import FAST, Daemon, daemon
 from tests.real.names import NameServer, nsd, unbound
-from tests.real.processes import eventually, fetch, fetch_json, free_port
+from tests.real.processes import eventually, fetch, free_port
 from tests.real.prometheus import Prometheus, prometheus
 from tests.real.web import WebServer, nginx
 
@@ -138,9 +138,8 @@ def test_a_bad_configuration_changes_nothing_and_shows(house: House) -> None:
     assert b"fogbell.yml:" in body
     assert b"tpc" in body
     assert house.agent.value("fogbell_config_last_reload_successful") == 0
-    runs = house.agent.value('fogbell_probe_runs_total{probe="port"}')
-    assert runs is not None
-    eventually(lambda: (house.agent.value('fogbell_probe_runs_total{probe="port"}') or 0) > runs, "the probe goes on")
+    runs = 'fogbell_probe_runs_total{probe="port"}'
+    house.agent.until_more(runs, house.agent.value(runs) or 0)
     house.prometheus.until("fogbell_config_last_reload_successful == 0")
     house.config.write_text(text)
     house.agent.program.process.send_signal(signal.SIGHUP)
@@ -156,13 +155,10 @@ def test_reload_over_http_is_closed_unless_asked_for(tmp_path: Path) -> None:
 
 def start_phases(agent: Daemon) -> dict[str, float]:
     """Where in the second each healthy probe's latest run started, once each has run."""
-
-    def look() -> dict[str, float]:
-        stamps = {name: agent.value(f'fogbell_probe_last_run_timestamp_seconds{{probe="{name}"}}') for name in HEALTHY}
-        counts = [agent.value(f'fogbell_probe_runs_total{{probe="{name}"}}') for name in HEALTHY]
-        return {name: stamp % 1.0 for name, stamp in stamps.items() if stamp is not None} if all(counts) else {}
-
-    return eventually(look, "every probe has run")
+    for name in HEALTHY:
+        agent.until_more(f'fogbell_probe_runs_total{{probe="{name}"}}', 0)
+    stamps = {name: agent.value(f'fogbell_probe_last_run_timestamp_seconds{{probe="{name}"}}') for name in HEALTHY}
+    return {name: (stamp or 0) % 1.0 for name, stamp in stamps.items()}
 
 
 def until_written(state: Path) -> None:
@@ -192,5 +188,8 @@ def test_an_agent_killed_in_an_outage_remembers_it_and_keeps_its_rhythm(house: H
 
 def test_the_runs_of_every_probe_are_told_as_json(house: House) -> None:
     house.agent.until('fogbell_probe_success{probe="page"}', 1)
-    text = str(fetch_json(house.agent.url("/api/v1/runs")))
-    assert all(name in text for name in HEALTHY)
+    page = next(probe for probe in house.agent.runs() if probe["probe"] == "page")
+    assert {probe["probe"] for probe in house.agent.runs()} == HEALTHY | {"broken-page"}
+    assert page["state"] == "ok"
+    assert page["last"]["outcome"] == "ok"
+    assert [step["name"] for step in page["last"]["steps"]] == ["request", "verify"]
