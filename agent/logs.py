@@ -3,6 +3,7 @@
 import json
 import logging
 import logging.handlers
+import os
 import queue
 import sys
 import time
@@ -74,6 +75,17 @@ def logging_to(stream: Any = None, *, level: str = "info", form: str = "human") 
     finally:
         listener.stop()
         root.removeHandler(handler)
+        _let_go(writer.stream)
+
+
+def _let_go(stream: Any) -> None:
+    """Drop what a full disk has not taken; Python would try again at its end and turn the exit status into 120."""
+    try:
+        stream.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def _facts(record: logging.LogRecord) -> list[tuple[str, Any]]:

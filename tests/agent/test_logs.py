@@ -35,10 +35,16 @@ def test_a_json_line_is_one_object_with_its_traceback() -> None:
     assert "ValueError: x" in second["traceback"]
 
 
-def test_a_full_disk_under_the_log_ends_nothing() -> None:
+def test_a_full_disk_under_the_log_ends_nothing_and_leaves_nothing_that_fails_later() -> None:
+    with Path("/dev/full").open("w") as full:
+        with logging_to(full):
+            for _ in range(100):
+                log.warning("line")
+        full.flush()
+
+
+def test_dev_full_would_fail_without_that() -> None:
     full = Path("/dev/full").open("w")  # noqa: SIM115 - closing it fails, and must
-    with logging_to(full):
-        for _ in range(100):
-            log.warning("line")
+    full.write("line")
     with pytest.raises(OSError, match="No space left"):
         full.close()
