@@ -33,7 +33,7 @@ def _page_now(page: Page, effect: Effect | None) -> Page:
     """Return the page as the fault makes it."""
     match effect:
         case Effect.UNAVAILABLE:
-            return Page(b"Service Unavailable\n", 503, {"Retry-After": "30"}, page.seconds)
+            return Page(b"Service Unavailable\n", 503, {"Content-Type": "text/plain", "Retry-After": "30"}, page.seconds)
         case Effect.SLOW:
             return Page(page.body, page.status, page.headers, SLOW_SECONDS, page.drip)
         case Effect.DRIP:
