@@ -147,13 +147,13 @@ class _Builder:
             return Scalar(node.line, node.column, node.text, node.text, quoted=True)
         value, trap = typed(node.text)
         if type(value) is not _SCALAR_TAGS[short]:
-            self.page.mistake(node, "YAML", f"marked as {short}, and is not")
+            self.page.spoilt(node, "YAML", f"marked as {short}, and is not")
         return Scalar(node.line, node.column, value, node.text, quoted=False, trap=trap)
 
     def _check_tag(self, tag: str | None, at: Positioned, known: set[str]) -> None:
         if tag is None or tag == "!" or (tag.startswith(_STANDARD) and tag.removeprefix(_STANDARD) in known):
             return
-        self.page.mistake(
+        self.page.spoilt(
             at,
             "YAML",
             "tags are not used here; a secret is written {env: NAME} or {file: PATH}, and a text that begins with ! in quotes",
@@ -168,7 +168,8 @@ def parse(data: bytes, page: Page) -> Mapping | None:
     except Unreadable as error:
         page.mistake(error.at, "YAML", error.what)
     except yaml.MarkedYAMLError as error:
-        page.mistake(within(text, error.problem_mark or error.context_mark), "YAML", in_words(error))
+        what, mark = in_words(error)
+        page.mistake(within(text, mark), "YAML", what)
     return None
 
 

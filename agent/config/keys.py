@@ -17,7 +17,13 @@ _LABELS = 16
 _LABEL_VALUE = 200
 
 
-def _name(text: str) -> str:
+def named(text: str) -> str:
+    """Return a name as it is.
+
+    Raises:
+        ValueError: in plain words, where it cannot be one.
+
+    """
     if not _NAME.fullmatch(text):
         raise ValueError("must be 1 to 100 of the characters A-Z a-z 0-9 . _ - and begin with a letter or digit")
     return text
@@ -33,7 +39,7 @@ def _label(name: str) -> str:
     return name
 
 
-Name = Annotated[str, AfterValidator(_name), Field(json_schema_extra={"pattern": _NAME.pattern.join("^$")})]
+Name = Annotated[str, AfterValidator(named), Field(json_schema_extra={"pattern": _NAME.pattern.join("^$")})]
 """A name of a probe or tenant: a label value, a part of an address, and what people say on the telephone."""
 
 LabelName = Annotated[str, AfterValidator(_label)]

@@ -1,6 +1,8 @@
 """Files to a configuration: everything in them is read and judged before the first mistake is told."""
 
-from collections.abc import Iterable
+import gc
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,9 +10,9 @@ from agent.config.configuration import Built, Configuration
 from agent.config.document import parse
 from agent.config.entries import Registry, Rules, read_entry
 from agent.config.files import Source, digest, read_all
-from agent.config.keys import Defaults
+from agent.config.keys import Defaults, named
 from agent.config.masked import shown as shown_without_secrets
-from agent.config.mistakes import MISTAKES_SHOWN, START, Notes, Page, Positioned, in_order, meant_or_known, shown
+from agent.config.mistakes import MISTAKES_SHOWN, START, Notes, Page, Positioned, in_order, meant, shown
 from agent.config.models import Reading, note_traps, read_model
 from agent.config.nodes import Mapping, Node, Scalar, Sequence
 from agent.config.tenants import Tenant
@@ -55,8 +57,25 @@ def load(path: Path | str, *, registry: Registry = REGISTRY, secrets: bool = Tru
         ConfigurationError: with every mistake in it.
 
     """
+    with _no_collection():
+        return _loaded(Path(path), registry, secrets=secrets)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep the collector off: a tree has no cycles, and looking for them takes longer than reading it."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _loaded(path: Path, registry: Registry, *, secrets: bool) -> Configuration:
     notes = Notes()
-    sources = read_all(Path(path), notes)
+    sources = read_all(path, notes)
     draft = _drafted(sources, notes, secrets=secrets)
     state_dir = _state_dir(draft)
     defaults = _defaults(draft)
@@ -97,7 +116,8 @@ def _look_at_top(file: _File, draft: _Draft) -> None:
     page = file.reading.page
     for name, key in file.root.keys.items():
         if name not in TOP and not name.startswith("x-"):
-            page.mistake(key, name, f"unknown key{meant_or_known(name, TOP)}; keys of your own begin with x-")
+            hint = meant(name, TOP) or f"; known are {', '.join(TOP)}, and keys of your own that begin with x-"
+            page.mistake(key, name, f"unknown key{hint}")
         if name in {"state_dir", "defaults"} and (before := draft.is_first("key", name, file, key)):
             page.mistake(key, name, f"given twice, first in {before}")
 
@@ -136,11 +156,21 @@ def _tenants(draft: _Draft) -> dict[str, Tenant | None]:
             file.reading.page.mistake(node, "tenants", "must be a block with a key for each tenant")
             continue
         for name, value in node.values.items():
-            if before := draft.is_first("tenant", name, file, node.keys[name]):
-                file.reading.page.mistake(node.keys[name], f"tenants.{name}", f"a second tenant of this name; the first is in {before}")
-            else:
+            if _may_be_called(name, node.keys[name], file, draft):
                 tenants[name] = _tenant(name, value, file, draft)
     return tenants
+
+
+def _may_be_called(name: str, key: Scalar, file: _File, draft: _Draft) -> bool:
+    before = draft.is_first("tenant", name, file, key)
+    if before:
+        file.reading.page.mistake(key, f"tenants.{name}", f"a second tenant of this name; the first is in {before}")
+        return False
+    try:
+        named(name)
+    except ValueError as error:
+        file.reading.page.mistake(key, f"tenants.{name}", f"the name {error}")
+    return True
 
 
 def _tenant(name: str, node: Node, file: _File, draft: _Draft) -> Tenant | None:

@@ -9,6 +9,7 @@ MISTAKES_SHOWN = 100
 """Most mistakes listed; a file that is wrong throughout needs no more to be understood."""
 
 _WORD_SHOWN = 60
+_WHERE_SHOWN = 200
 _SENTENCE_SHOWN = 600
 _LIST_SHOWN = 300
 
@@ -72,6 +73,8 @@ class Notes:
 
     mistakes: list[Mistake] = field(default_factory=list)
     warnings: list[Mistake] = field(default_factory=list)
+    spoiled: set[tuple[str, int, int]] = field(default_factory=set)
+    """Places where a word is wrong whatever it is for, so that nothing more is said about it."""
 
     def raise_if_any(self) -> None:
         """End with what was found, if anything was.
@@ -94,18 +97,32 @@ class Page:
 
     def mistake(self, at: Positioned, where: str, what: str) -> None:
         """Note a mistake."""
-        self.notes.mistakes.append(Mistake(self.file, at.line, at.column, where, what[:_SENTENCE_SHOWN]))
+        if (self.file, at.line, at.column) not in self.notes.spoiled:
+            self.notes.mistakes.append(self._noted(at, where, what))
+
+    def spoilt(self, at: Positioned, where: str, what: str) -> None:
+        """Note a word that is wrong whatever it is for."""
+        self.mistake(at, where, what)
+        self.notes.spoiled.add((self.file, at.line, at.column))
 
     def warning(self, at: Positioned, where: str, what: str) -> None:
         """Note something that works, but should not stay."""
-        self.notes.warnings.append(Mistake(self.file, at.line, at.column, where, what[:_SENTENCE_SHOWN]))
+        self.notes.warnings.append(self._noted(at, where, what))
+
+    def _noted(self, at: Positioned, where: str, what: str) -> Mistake:
+        return Mistake(_in_a_line(self.file), at.line, at.column, _in_a_line(where)[:_WHERE_SHOWN], _in_a_line(what)[:_SENTENCE_SHOWN])
+
+
+def _in_a_line(text: str) -> str:
+    """Return text without what could begin a line or move a terminal's cursor."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def in_order(found: Collection[Mistake]) -> tuple[Mistake, ...]:
-    """Sort by file, line and column; of several at one place the first stands, because the others follow from it."""
+    """Sort by file, line and column; what many probes have from one anchor is said once."""
     first: dict[tuple[str, int, int, str], Mistake] = {}
     for mistake in found:
-        first.setdefault((mistake.file, mistake.line, mistake.column, mistake.where), mistake)
+        first.setdefault((mistake.file, mistake.line, mistake.column, mistake.what), mistake)
     return tuple(sorted(first.values(), key=lambda mistake: (mistake.file, mistake.line, mistake.column)))
 
 
@@ -113,13 +130,14 @@ def shown(word: object) -> str:
     """Return a word of the file for a message: in backticks, short, and without characters that could move a terminal's cursor."""
     text = str(word)
     cut = text if len(text) <= _WORD_SHOWN else text[:_WORD_SHOWN] + "…"
-    return "`" + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut) + "`"
+    return f"`{_in_a_line(cut)}`"
 
 
 def meant(word: str, known: Collection[str]) -> str:
     """Return what was probably meant, as the end of a sentence, or ""."""
-    near = difflib.get_close_matches(word[:_WORD_SHOWN].lower(), known, n=1, cutoff=0.6)
-    return f"; did you mean {shown(near[0])}?" if near else ""
+    spelt = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word[:_WORD_SHOWN].lower(), spelt, n=1, cutoff=0.6)
+    return f"; did you mean {shown(spelt[near[0]])}?" if near else ""
 
 
 def meant_or_known(word: str, known: Collection[str]) -> str:

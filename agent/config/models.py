@@ -75,7 +75,7 @@ def note_traps(node: Node, reading: Reading, where: str) -> bool:
     """Note the words that must not be used as they are written, and say whether there are any."""
     found = False
     for path, word in traps(node):
-        reading.page.mistake(word, place(where, path), word.trap)
+        reading.page.spoilt(word, place(where, path), word.trap)
         found = True
     return found
 
@@ -84,17 +84,19 @@ def secrets_in(value: object, path: Path = ()) -> Iterator[tuple[Path, Secret]]:
     """Find the secrets that were written in a settings value, each with its path in the file; defaults hold none."""
     if isinstance(value, Secret):
         yield path, value
-    elif isinstance(value, BaseModel):
+        return
+    for step, item in _below(value):
+        if isinstance(item, BaseModel | tuple | list | dict):
+            yield from secrets_in(item, (*path, step))
+
+
+def _below(value: object) -> Iterable[tuple[str | int, object]]:
+    if isinstance(value, BaseModel):
         written = value.model_fields_set
-        for name, info in type(value).model_fields.items():
-            if name in written:
-                yield from secrets_in(getattr(value, name), (*path, info.alias or name))
-    elif isinstance(value, tuple | list):
-        for index, item in enumerate(value):
-            yield from secrets_in(item, (*path, index))
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from secrets_in(item, (*path, key))
+        return [(info.alias or name, getattr(value, name)) for name, info in type(value).model_fields.items() if name in written]
+    if isinstance(value, dict):
+        return value.items()
+    return enumerate(value) if isinstance(value, tuple | list) else ()
 
 
 def _accepted(model: type[_M], given: Any, node: Mapping) -> _M:

@@ -70,4 +70,4 @@ def misread(value: object, text: str) -> str:
         return f'; `{text}` is the boolean {str(value).lower()} in YAML: write "{text}" in quotes if it is text'
     if isinstance(value, int | float):
         return "; this is a number in YAML: write it in quotes"
-    return ""
+    return "; nothing is written here" if value is None else ""

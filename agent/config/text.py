@@ -31,6 +31,9 @@ _PROBLEMS = (
     ("escape character", "in double quotes a backslash begins an escape; write the text in single quotes"),
 )
 
+_NAMES_ITS_BEGIN = ("a quote", "a `[`", "a `{`", "a key without")
+# Sentences about something that has no end stand where it begins.
+
 
 class Unreadable(Exception):  # noqa: N818 - reads as what happened
     """The rest of a file cannot be understood."""
@@ -81,10 +84,11 @@ def within(text: str, mark: yaml.Mark | None) -> Spot:
     return Spot(len(lines), len(lines[-1]) + 1)
 
 
-def in_words(error: yaml.MarkedYAMLError) -> str:
-    """Return what is wrong, and what usually was meant. Never quotes the file, which may hold a secret."""
+def in_words(error: yaml.MarkedYAMLError) -> tuple[str, yaml.Mark | None]:
+    """Return what is wrong and what usually was meant, and where. Never quotes the file, which may hold a secret."""
     problem = f"{error.problem or ''}"
     for part, words in _PROBLEMS:
         if part in problem:
-            return words
-    return f"not YAML: {problem}"
+            begins = words.startswith(_NAMES_ITS_BEGIN)
+            return words, error.context_mark if begins else error.problem_mark
+    return f"not YAML: {problem}", error.problem_mark or error.context_mark

@@ -43,10 +43,10 @@ _LIMITS = {
     "less_than": "must be less than {lt}",
     "less_than_equal": "must be at most {le}",
     "multiple_of": "must be a multiple of {multiple_of}",
-    "string_too_short": "must have at least {min_length} character(s)",
+    "string_too_short": "must have at least {min_length} characters",
     "string_too_long": "must have at most {max_length} characters",
     "string_pattern_mismatch": "must match the regular expression {pattern}",
-    "too_short": "must have at least {min_length} entry or entries",
+    "too_short": "must have at least {min_length} entries",
     "too_long": "must have at most {max_length} entries",
     "finite_number": "must be a finite number",
     "value_error": "{error}",
@@ -205,14 +205,22 @@ def _tag_finding(trace: _Trace) -> Finding:
 def _sentence(trace: _Trace) -> str:
     error = trace.error
     wanted = _shape(error)
+    if wanted == SECRET:
+        return f"must be {SECRET}"
     if wanted:
         expected = wanted.removeprefix("one of ").split(", ") if error["type"] in {"literal_error", "enum"} else []
         return f"must be {wanted}" + _near(trace.node, expected) + _quoting(trace.node, error["type"])
     limit = _LIMITS.get(error["type"])
     if limit is not None:
-        return limit.format_map(error.get("ctx", {}))
+        return _limited(limit, error.get("ctx", {}))
     message = str(error["msg"])
     return message.replace("Input should", "must") if message.startswith("Input should") else message
+
+
+def _limited(limit: str, context: dict[str, Any]) -> str:
+    if context.get("min_length") == 1:
+        return "must not be empty"
+    return limit.format_map({key: f"{value:g}" if isinstance(value, float) else value for key, value in context.items()})
 
 
 def _near(node: Node, expected: list[str]) -> str:
@@ -224,7 +232,7 @@ def _near(node: Node, expected: list[str]) -> str:
 def _quoting(node: Node, kind: str) -> str:
     if not isinstance(node, Scalar):
         return ""
-    if not node.quoted and not kind.startswith(("bool", "int", "float")):
+    if not node.quoted and (node.value is None or not kind.startswith(("bool", "int", "float"))):
         return misread(node.value, node.text)
     if node.quoted and kind.startswith(("bool", "int", "float")) and not isinstance(typed(node.text)[0], str | None):
         return "; write it without quotes"
