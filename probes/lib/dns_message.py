@@ -10,13 +10,12 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import dns.edns
 import dns.exception
-import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
@@ -35,9 +34,10 @@ EDNS_PAYLOAD = 1232
 _HEADER = struct.Struct("!HHHHHH")
 _RECORD = struct.Struct("!HHIH")
 _OPTION = struct.Struct("!HH")
+_KIND_AND_CLASS = struct.Struct("!HH")
 _EDE_NUMBER = 2
 _A, _CNAME, _OPT, _IN = int(RdataType.A), int(RdataType.CNAME), int(RdataType.OPT), int(dns.rdataclass.IN)
-_QR, _QR_AND_OPCODE, _TC_IN_THIRD_BYTE, _AD = 0x8000, 0xF800, 0x02, 0x0020
+_QR, _QR_AND_OPCODE, _TC_IN_THIRD_BYTE, _RD, _AD, _DO = 0x8000, 0xF800, 0x02, 0x0100, 0x0020, 0x8000
 # Plain numbers, because dnspython's flags cost a microsecond each time.
 _LONGEST_TTL = 0x7FFFFFFF
 _OUR_OPT = 11
@@ -62,16 +62,11 @@ class Question:
     @cached_property
     def tail(self) -> bytes:
         """The message that asks it, without the id."""
-        flags = dns.flags.RD if self.recursion else 0
-        message = dns.message.make_query(
-            parse_name(self.name),
-            self.kind,
-            use_edns=0,
-            payload=EDNS_PAYLOAD,
-            want_dnssec=self.authenticated,
-            flags=flags | (dns.flags.AD if self.authenticated else 0),
-        )
-        return message.to_wire()[2:]
+        flags = (_RD if self.recursion else 0) | (_AD if self.authenticated else 0)
+        counts = b"\0\1\0\0\0\0\0\1"
+        asked = _written(parse_name(self.name)) + _KIND_AND_CLASS.pack(self.kind, _IN)
+        edns = b"\0" + _RECORD.pack(_OPT, EDNS_PAYLOAD, _DO if self.authenticated else 0, 0)
+        return flags.to_bytes(2) + counts + asked + edns
 
     def __str__(self) -> str:
         return f"{self.name or '.'} {dns.rdatatype.to_text(self.kind)}"
@@ -84,8 +79,7 @@ class Record(NamedTuple):
     ttl: int
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a name server said.
 
     `records` are those that answer the question, at the end of `chain`, the CNAME targets in order; `ttl` is the lowest in both, None where
@@ -122,6 +116,10 @@ def parse_name(text: str) -> dns.name.Name:
         return dns.name.from_text(text, idna_codec=dns.name.IDNA_2008_Practical)
     except (dns.exception.DNSException, UnicodeError) as error:
         raise ValueError(f"{text!r} is no domain name: {error}") from error
+
+
+def _written(name: dns.name.Name) -> bytes:
+    return b"".join([bytes((len(label),)) + label for label in name.labels])
 
 
 def shown_name(name: dns.name.Name) -> str:
@@ -162,37 +160,43 @@ async def parse_answer(question: Question, wire: bytes) -> Answer:
 
     """
     try:
-        return await _Reading(wire, question).answer()
+        reading = _Reading(wire, question)
+        while reading.next_batch():  # noqa: ASYNC110 - waits for nothing, gives way
+            await asyncio.sleep(0)
+        return reading.found()
     except (dns.exception.DNSException, struct.error, IndexError, ValueError) as error:
         raise Failed(Reason.PROTOCOL_ERROR, f"{question}: malformed answer of {len(wire)} bytes: {error}") from error
 
 
-@dataclass(slots=True)
 class _Reading:
-    """One message while it is read. The usual answer is one pass of the loop in `read`, so that loop is written to be quick."""
+    """One message while it is read. Written to be quick where the answer is the usual one: a record or two."""
 
-    wire: bytes
-    question: Question
-    records: dict[tuple[str, int], list[Record]] = field(default_factory=dict)
-    names: dict[int, str] = field(default_factory=dict)
-    extended_rcode: int = 0
-    errors: tuple[str, ...] = ()
+    __slots__ = ("answers", "errors", "extended_rcode", "flags", "names", "others", "position", "question", "records", "wire")
 
-    async def answer(self) -> Answer:
-        """Read all of it."""
-        _, flags, questions, answers, authorities, additional = _HEADER.unpack_from(self.wire)
-        position = _HEADER.size
+    def __init__(self, wire: bytes, question: Question) -> None:
+        """Read the header and pass over the question."""
+        _, self.flags, questions, self.answers, authorities, additional = _HEADER.unpack_from(wire)
+        self.wire = wire
+        self.question = question
+        self.others = authorities + additional
+        self.records: dict[tuple[str, int], list[Record]] = {}
+        self.names = {_HEADER.size: question.name}
+        self.extended_rcode = 0
+        self.errors: tuple[str, ...] = ()
+        self.position = _HEADER.size
         for _ in range(questions):
-            position = self._skip_name(position) + 4
-        self.names[_HEADER.size] = self.question.name
-        read, total = 0, answers + authorities + additional
-        while read < total:
-            batch = min(_BATCH, answers - read) if read < answers else min(_BATCH, total - read)
-            position = self._read_answers(position, batch) if read < answers else self._read_rest(position, batch)
-            read += batch
-            if read < total and batch == _BATCH:
-                await asyncio.sleep(0)
-        return self._found(flags)
+            self.position = self._skip_name(self.position) + _KIND_AND_CLASS.size
+
+    def next_batch(self) -> bool:
+        """Read some records, and say whether there are more."""
+        count = min(self.answers, _BATCH)
+        self.position = self._read_answers(self.position, count)
+        self.answers -= count
+        if not self.answers:
+            count = min(self.others, _BATCH)
+            self.position = self._read_rest(self.position, count)
+            self.others -= count
+        return bool(self.answers or self.others)
 
     def _read_answers(self, position: int, count: int) -> int:
         """Keep the next records, and return where they end."""
@@ -253,19 +257,18 @@ class _Reading:
                 self.errors += (f"{_extended_error(number)} {text}".rstrip(),)
             position += length
 
-    def _found(self, flags: int) -> Answer:
+    def found(self) -> Answer:
         """Walk the CNAME chain from the question to the records that answer it."""
-        kind, chain = int(self.question.kind), list[Record]()
-        records = self.records.get((self.question.name, kind))
-        alias = self.question.name
-        while records is None and len(chain) < _LONGEST_CHAIN and (alias, _CNAME) in self.records:
-            chain.append(self.records[alias, _CNAME][0])
-            alias = chain[-1].text
-            records = self.records.get((alias, kind))
+        owner, kind, chain = self.question.name, int(self.question.kind), list[Record]()
+        records = self.records.get((owner, kind))
+        while records is None and len(chain) < _LONGEST_CHAIN and (owner, _CNAME) in self.records:
+            chain.append(self.records[owner, _CNAME][0])
+            owner = chain[-1].text
+            records = self.records.get((owner, kind))
         found = records or []
-        ttl = min([record.ttl for record in (found + chain)], default=None)
-        rcode = _rcode(flags & 0xF | self.extended_rcode << 4)
-        return Answer(rcode, flags, tuple(found), tuple([one.text for one in chain]), ttl, self.errors)
+        ttl = min([record.ttl for record in found + chain], default=None)
+        rcode = _rcode(self.flags & 0xF | self.extended_rcode << 4)
+        return Answer(rcode, self.flags, tuple(found), tuple([alias.text for alias in chain]), ttl, self.errors)
 
 
 @lru_cache(maxsize=4096)
