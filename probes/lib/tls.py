@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Annotated, Literal
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from pydantic import AfterValidator, Field
 
@@ -30,6 +31,9 @@ EXPIRY = "certificate_expiry_timestamp_seconds"
 _EXPIRED = {9, 10}
 _WRONG_NAME = {62, 63, 64}
 # X509_V_ERR_… of openssl/x509_vfy.h: not yet valid, expired; hostname, email, address mismatch. All others: no trusted chain.
+
+_UNREADABLE = (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
+# What cryptography says of certificates that are wrong, or only strange.
 
 _CONTEXTS_KEPT = 64
 
@@ -163,7 +167,7 @@ def _read(tls: ssl.SSLObject, *, verified: bool) -> Certificate | None:
     """Read the chain of this handshake, or None where there is none or nothing can parse it."""
     try:
         return _parse(tuple(_chain(tls, verified=verified)), verified)
-    except ValueError:
+    except _UNREADABLE:
         return None
 
 

@@ -6,8 +6,9 @@ import inspect
 import os
 import resource
 import socket
+import ssl
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -18,6 +19,7 @@ import uvloop
 from probes.core.context import Context, OpenStep, Shared
 from probes.core.contract import Secret
 from probes.lib.resolve import SystemResolver
+from tests.fakes import hostile
 
 
 def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
@@ -76,3 +78,21 @@ def no_descriptors_left() -> Iterator[None]:
                 held.enter_context(socket.socket())
         except OSError:
             yield
+
+
+def alerting(context: ssl.SSLContext) -> hostile.Server:
+    """Serve TLS handshakes and say, as real servers do, why one fails. asyncio's own server keeps its alerts to itself."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(incoming, outgoing, server_side=True)
+        with suppress(ssl.SSLError):
+            while received := await reader.read(65536):
+                incoming.write(received)
+                with suppress(ssl.SSLWantReadError):
+                    tls.do_handshake()
+                writer.write(outgoing.read())
+        writer.write(outgoing.read())
+        await reader.read()
+
+    return hostile.serving(talk)

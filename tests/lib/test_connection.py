@@ -6,23 +6,27 @@ import hashlib
 import os
 import socket
 import ssl
+import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from probes.core.contract import Failed, Inconclusive, Secret, Stopped
 from probes.core.reasons import Reason
 from probes.lib import connect as connecting
 from probes.lib.connect import connect, kernel_view
 from probes.lib.oserror import REASONS, stopped_by
-from probes.lib.tls import ClientCertificate, Trust, start_tls
+from probes.lib.tls import CertificateFailed, ClientCertificate, Trust, start_tls
 from probes.lib.wire import BUFFER_BYTES, Wire
 from tests.fakes import hostile
 from tests.fakes.certificates import Flaw, ca_file, client_key_pair, key_pair, server_context
-from tests.lib.runs import context, no_descriptors_left, on_both_loops, open_sockets, phases
+from tests.lib.runs import alerting, context, no_descriptors_left, on_both_loops, open_sockets, phases
 
 TRUST = Trust(ca_file=ca_file())
 
@@ -56,14 +60,14 @@ def watched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.usefixtures("watched")
 @on_both_loops
 async def test_what_is_sent_comes_back() -> None:
-    sent = os.urandom(3_000_000)
+    sent = os.urandom(1_000_000) * 12
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(await reader.readexactly(len(sent)))
 
     async def both_ways(wire: Wire) -> bool:
-        wire.write(sent[:2_000_000])
-        wire.write(sent[2_000_000:])
+        wire.write(sent[:9_000_000])
+        wire.write(sent[9_000_000:])
         return await wire.read_exactly(len(sent)) == sent and await wire.read_some() == b""
 
     for tls in (None, server_context()):
@@ -251,6 +255,50 @@ async def test_a_certificate_says_what_it_is() -> None:
     pem, end, _ = Path(key_pair(Flaw.NONE).certificate).read_text("ascii").partition("-----END CERTIFICATE-----\n")
     der = ssl.PEM_cert_to_DER_cert(pem + end)
     assert getattr(found, "fingerprint_sha256", "") == hashlib.sha256(der).hexdigest()
+
+
+async def test_a_certificate_that_nobody_can_read_fails_by_its_name_all_the_same(tmp_path: Path) -> None:
+    pair = key_pair(Flaw.SELF_SIGNED)
+    good = x509.load_pem_x509_certificate(Path(pair.certificate).read_bytes())
+    key = serialization.load_pem_private_key(Path(pair.key).read_bytes(), None)
+    strange_names = x509.UnrecognizedExtension(x509.SubjectAlternativeName.oid, b"\x30\x04\xa3\x02\x05\x00")
+    builder = x509.CertificateBuilder(good.issuer, good.subject, good.public_key(), 1, good.not_valid_before_utc, good.not_valid_after_utc)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    strange = builder.add_extension(strange_names, critical=False).sign(key, hashes.SHA256())
+    (tmp_path / "strange.pem").write_bytes(strange.public_bytes(serialization.Encoding.PEM))
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(tmp_path / "strange.pem", pair.key)
+    ctx = context()
+    async with hostile.page(tls=server) as (host, port):
+        with await connect(ctx, host, port) as wire, pytest.raises(CertificateFailed) as caught:
+            await start_tls(ctx, wire, TRUST, host)
+    assert (caught.value.reason, caught.value.certificate) == (Reason.TLS_UNTRUSTED, None)
+    assert ctx.measured == []
+
+
+async def test_of_several_certificates_the_first_to_expire_counts() -> None:
+    ctx = context()
+    for flaw in (Flaw.NONE, Flaw.EXPIRED, Flaw.NONE):
+        async with hostile.tls_page(flaw) as (host, port):
+            with await connect(ctx, host, port) as wire, suppress(CertificateFailed):
+                await start_tls(ctx, wire, TRUST, host)
+    (sample,) = ctx.measured
+    assert sample.value < time.time()
+
+
+async def test_an_old_tls_version_is_refused_where_a_newer_one_is_wanted() -> None:
+    old = server_context()
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    for lowest, reason in (("1.2", None), ("1.3", Reason.TLS_HANDSHAKE)):
+        ctx = context()
+        async with alerting(old) as (host, port):
+            with await connect(ctx, host, port) as wire:
+                try:
+                    await start_tls(ctx, wire, Trust.model_validate({"ca_file": ca_file(), "min_version": lowest}), host)
+                    seen = None
+                except Failed as failed:
+                    seen = failed.reason
+        assert seen is reason
 
 
 async def test_a_changed_authority_file_counts_from_the_next_handshake_on(tmp_path: Path) -> None:

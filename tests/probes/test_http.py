@@ -3,10 +3,9 @@
 import asyncio
 import hashlib
 import socket
-import ssl
 import zlib
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +22,7 @@ from probes.http import PROBE, HttpCheck
 from probes.lib.http import USER_AGENT
 from tests.fakes import hostile
 from tests.fakes.certificates import Flaw, ca_file, client_key_pair, server_context
+from tests.lib.runs import alerting
 
 TRUST = {"ca_file": ca_file()}
 LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
@@ -223,21 +223,7 @@ def leaves_without_a_farewell() -> hostile.Server:
 
 
 def wants_a_client_certificate() -> hostile.Server:
-    """Finish the handshake and then say, as TLS 1.3 does, that a certificate is missing. asyncio's own server keeps that to itself."""
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        tls = server_context(wants_client_certificate=True).wrap_bio(incoming, outgoing, server_side=True)
-        with suppress(ssl.SSLError):
-            while True:
-                with suppress(ssl.SSLWantReadError):
-                    tls.do_handshake()
-                writer.write(outgoing.read())
-                incoming.write(await reader.read(65536))
-        writer.write(outgoing.read())
-        await reader.read()
-
-    return hostile.serving(talk)
+    return alerting(server_context(wants_client_certificate=True))
 
 
 PACKED = zlib.compress(bytes(range(256)) * 100, wbits=31)
