@@ -19,7 +19,8 @@ probes:
 
 A resolver is `system` (the first name server of the machine, looked up again for each run), an address or name with or without a port, or a
 URL: `udp://`, `tcp://`, `tls://` (DNS over TLS), `https://` (DNS over HTTPS). Nothing is remembered between runs, and nothing is asked
-twice: one question, one answer, over UDP with TCP for an answer that does not fit. No permission is needed.
+twice: one question, one answer, over UDP with TCP for an answer that does not fit. DNS over HTTPS is spoken over HTTP/1.1, which not every
+public resolver accepts. No permission is needed.
 """
 
 from collections.abc import Callable, Coroutine
@@ -297,10 +298,10 @@ PROBE = Probe(
     place=lambda _: Place(Layer.RESOLVER, Workload.DNS),
     steps=("query", "verify", "follow", "tlsa"),
     measurements=(
-        Measurement("resolver_success", "Whether this of several resolvers gave the expected answer.", ("resolver",)),
+        Measurement("resolver_success", "Whether this resolver gave the expected answer; only where several are asked.", ("resolver",)),
         Measurement(
             "resolver_duration_seconds",
-            "Time from asking this of several resolvers to its answer, with name, connection and TLS.",
+            "Time from the question to the answer of this resolver, with name, connection and TLS; only where several are asked.",
             ("resolver",),
         ),
         Measurement("answer_records", "Records in the answer of this resolver.", ("resolver",)),

@@ -254,7 +254,7 @@ class _Reading:
             if code == dns.edns.OptionType.EDE and length >= _EDE_NUMBER:
                 number = int.from_bytes(self.wire[position : position + _EDE_NUMBER])
                 text = _printable(self.wire[position + _EDE_NUMBER : min(position + length, end)].decode(errors="backslashreplace"))
-                self.errors += (f"{_extended_error(number)} {text}".rstrip(),)
+                self.errors += (f"{_EXTENDED.get(number, f'extended error {number}')} {text}".rstrip(),)
             position += length
 
     def found(self) -> Answer:
@@ -303,11 +303,7 @@ _TEXTS: dict[int, Callable[[_Reading, int, int, int], str]] = {
 # Nine tenths of all records; dnspython reads the others.
 
 
-def _extended_error(number: int) -> str:
-    try:
-        return dns.edns.EDECode(number).name.lower().replace("_", " ")
-    except ValueError:
-        return f"extended error {number}"
+_EXTENDED = {int(code): code.name.lower().replace("_", " ") for code in dns.edns.EDECode}
 
 
 _NAMED = {

@@ -99,7 +99,7 @@ def rcode(name: str, extended: tuple[int, str] | None = None) -> Behaviour:
         response = dns.message.make_response(dns.message.from_wire(query))
         response.set_rcode(dns.rcode.from_text(name))
         if extended is not None:
-            response.use_edns(0, options=[dns.edns.EDEOption(dns.edns.EDECode(extended[0]), extended[1])])
+            response.use_edns(0, options=[dns.edns.GenericOption(dns.edns.OptionType.EDE, extended[0].to_bytes(2) + extended[1].encode())])
         return [response.to_wire()]
 
     return behave

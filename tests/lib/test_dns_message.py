@@ -110,6 +110,13 @@ def test_a_malformed_answer_is_a_protocol_error_with_its_size() -> None:
     assert caught.value.reason is Reason.PROTOCOL_ERROR
 
 
+def test_a_text_that_is_longer_than_its_record_is_malformed() -> None:
+    question = Question("www.contoso.example", RdataType.TXT)
+    header = GOOD[:4] + struct.pack("!HHHH", 1, 1, 0, 0) + new_query(question)[12:37]
+    with pytest.raises(Failed, match="a text ends behind its record"):
+        read(header + b"\xc0\x0c" + struct.pack("!HHIH", RdataType.TXT, 1, 300, 3) + b"\x05ab", question)
+
+
 def test_control_characters_of_a_text_cannot_reach_a_terminal() -> None:
     question = Question("www.contoso.example", RdataType.TXT)
     answer = read(response(dns.rrset.from_text(NAME, 300, "IN", "TXT", r'"\027[31mred\255"'), question=question).to_wire(), question)

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -107,6 +108,22 @@ async def test_a_resolver_that_has_a_name_is_resolved_first() -> None:
 
 async def test_a_resolver_whose_own_name_does_not_exist_is_not_asked() -> None:
     assert verdict(await run(A | {"resolvers": ["tls://dns.contoso.example"]})) == ("query", Reason.DNS_NXDOMAIN, "")
+
+
+async def test_a_resolver_whose_name_has_no_address_is_not_asked() -> None:
+    async def lookup(host: str, family: int) -> tuple[str, ...]:  # noqa: ARG001 - the shape of a lookup
+        return ()
+
+    assert verdict(await run(A | {"resolvers": ["dns.contoso.example"]}, shared=Shared(lookup, SHARED.secret))) == (
+        "query",
+        Reason.DNS_NO_DATA,
+        "",
+    )
+
+
+async def test_a_resolver_that_no_way_leads_to_is_unreachable() -> None:
+    # The kernel itself refuses: nothing is sent to everybody without a special wish.
+    assert verdict(await run(A | {"resolvers": ["255.255.255.255"]})) == ("query", Reason.UNREACHABLE, "")
 
 
 async def test_an_answer_that_does_not_fit_into_a_datagram_is_asked_for_again_over_tcp() -> None:
@@ -256,11 +273,12 @@ async def test_thousands_of_records_are_read_and_told_in_short() -> None:
     assert max(len(value) for _, value in result.evidence) <= 501
 
 
-async def test_the_extended_error_of_a_resolver_is_told() -> None:
-    async with ns.name_server(ns.rcode("SERVFAIL", (6, "no valid signature"))) as server:
+@pytest.mark.parametrize(("number", "words"), [(6, "dnssec bogus no valid signature"), (49152, "extended error 49152 no valid signature")])
+async def test_the_extended_error_of_a_resolver_is_told(number: int, words: str) -> None:
+    async with ns.name_server(ns.rcode("SERVFAIL", (number, "no valid signature"))) as server:
         result = await run(A | {"resolvers": [server.udp]})
 
-    assert "dnssec bogus no valid signature" in result.message
+    assert words in result.message
 
 
 # What the answer has to be
@@ -601,3 +619,58 @@ async def test_the_machines_resolver_is_asked_where_resolv_conf_says(tmp_path: P
 
     assert verdict(result) == ("query", Reason.DNS_REFUSED, "")
     assert "127.53.53.53 port 53" in result.message
+
+
+async def test_the_root_itself_can_be_asked_for() -> None:
+    async with ns.name_server(ns.zone(". 300 IN NS a.root.example.\na.root.example 300 IN A 192.0.2.1")) as server:
+        result = await run(
+            {"query": ".", "record": "NS", "resolvers": [server.udp], "follow": True, "expect": {"equals": ["a.root.example"]}}
+        )
+
+    assert result.outcome is Outcome.OK, result
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="uvloop is not made for Windows")
+def test_the_agents_own_loop_does_it_too() -> None:
+    import uvloop  # noqa: PLC0415 - not on Windows
+
+    async def both() -> tuple[Run, Run]:
+        async with ns.name_server(ns.truncated(GOOD)) as server, hostile.refuses() as (host, port):
+            return await run(A | {"resolvers": [server.udp, server.tls]}), await run(A | {"resolvers": [f"{host}:{port}"]})
+
+    good, refused = uvloop.run(both())
+
+    assert good.outcome is Outcome.OK, good
+    assert verdict(refused) == ("query", Reason.DNS_REFUSED, "")
+
+
+async def test_a_flood_of_forged_answers_holds_up_nobody() -> None:
+    flood = ns.after(*[ns.wrong_id(GOOD)] * 500)
+    async with ns.name_server(flood) as server, ns.name_server(GOOD) as good:
+        flooded, healthy = await asyncio.gather(
+            run(A | {"resolvers": [server.udp], "query_timeout": 0.3}), run(A | {"resolvers": [good.udp], "query_timeout": 0.3})
+        )
+
+    assert verdict(flooded) == ("query", Reason.DNS_TIMEOUT, "")
+    assert int(dict(flooded.evidence)["ignored_datagrams"]) > 50
+    assert healthy.outcome is Outcome.OK, healthy
+
+
+async def test_a_run_that_is_cancelled_leaves_no_task_behind() -> None:
+    heard = asyncio.Event()
+
+    def behave(_query: bytes, transport: str) -> list[bytes]:
+        if transport == "tcp":
+            heard.set()
+        return []
+
+    async with ns.name_server(behave) as server:
+        before = asyncio.all_tasks()
+        task = asyncio.create_task(run(MX | {"resolvers": [server.udp, server.tcp], "follow": True}))
+        await heard.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        left = {one for one in asyncio.all_tasks() - before if "serv" not in repr(one.get_coro())}
+
+    assert not left

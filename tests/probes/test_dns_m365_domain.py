@@ -1,6 +1,6 @@
 """The dns_m365_domain kind: one good domain, and every way in which one record of it can be wrong."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -317,7 +317,7 @@ POLICIES: dict[str, tuple[bytes, bytes, Reason | None, str]] = {
 async def test_the_mta_sts_policy_has_to_name_the_mail_exchangers_in_use(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     body, status, reason, words = POLICIES[case]
 
-    async def lookup(host: str, _family: int) -> Sequence[str]:
+    async def lookup(host: str, family: int) -> tuple[str, ...]:  # noqa: ARG001 - the shape of a lookup
         assert host == "mta-sts.contoso.example"
         return ("127.0.0.1",)
 
@@ -325,10 +325,22 @@ async def test_the_mta_sts_policy_has_to_name_the_mail_exchangers_in_use(case: s
         monkeypatch.setattr(mail_records, "HTTPS_PORT", port)
         # The tests' authority has no certificate for the real name.
         settings = {"checks": {"mta_sts_policy": "required"}, "tls": {"ca_file": ca_file(), "server_name": "localhost"}}
-        result = await run(zone({}), settings, Shared(lookup, SHARED.secret))  # type: ignore[arg-type]
+        result = await run(zone({}), settings, Shared(lookup, SHARED.secret))
 
     assert (result.failed_step, result.reason) == (("mta_sts_policy", reason) if reason else ("", None)), result
     assert words in result.message
+
+
+async def test_a_policy_host_that_says_nothing_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def lookup(host: str, family: int) -> tuple[str, ...]:  # noqa: ARG001 - the shape of a lookup
+        return ("127.0.0.1",)
+
+    async with hostile.says_nothing() as (_, port):
+        monkeypatch.setattr(mail_records, "HTTPS_PORT", port)
+        settings = {"checks": {"mta_sts_policy": "required"}, "query_timeout": 0.3}
+        result = await run(zone({}), settings, Shared(lookup, SHARED.secret))
+
+    assert (result.failed_step, result.reason) == ("mta_sts_policy", Reason.TIMEOUT)
 
 
 async def test_at_the_deadline_a_silent_resolver_is_to_blame() -> None:
