@@ -11,6 +11,8 @@ PACKAGES = {
     "amtool": "prometheus-alertmanager",
     "blackbox_exporter": "prometheus-blackbox-exporter",
     "curl": "curl",
+    "ldns-keygen": "ldnsutils",
+    "ldns-signzone": "ldnsutils",
     "nginx": "nginx-light",
     "nsd": "nsd",
     "prometheus": "prometheus",
@@ -19,6 +21,7 @@ PACKAGES = {
     "promtool": "prometheus",
     "systemd-analyze": "systemd",
     "unbound": "unbound",
+    "unshare": "util-linux",
 }
 """Program to the Debian package that brings it; a program that is not here has a package of its own name."""
 
