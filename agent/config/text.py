@@ -9,6 +9,8 @@ from agent.config.mistakes import START, Positioned, Spot
 _BYTE_ORDER_16 = (b"\xff\xfe", b"\xfe\xff")
 _NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")  # YAML 1.1, 5.1
 
+_LINE_ENDS = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # YAML 1.1, 4.2
+
 _PROBLEMS = (
     (
         "cannot start any token",
@@ -69,18 +71,19 @@ def decoded(data: bytes) -> str:
 
 def at_byte(data: bytes, offset: int) -> Spot:
     """Return the place of a byte."""
-    before = data[:offset]
-    line = before[before.rfind(b"\n") + 1 :]
-    return Spot(before.count(b"\n") + 1, len(line.decode("utf-8", "replace")) + 1)
+    return _end_of(data[:offset].decode("utf-8", "replace"))
 
 
 def within(text: str, mark: yaml.Mark | None) -> Spot:
     """Return the place of a mark; libyaml puts the end of a file one line behind it."""
     if mark is None:
         return START
-    lines = text.split("\n")
-    if mark.line < len(lines):
-        return Spot(mark.line + 1, mark.column + 1)
+    end = _end_of(text)
+    return Spot(mark.line + 1, mark.column + 1) if mark.line < end.line else end
+
+
+def _end_of(text: str) -> Spot:
+    lines = _LINE_ENDS.split(text)
     return Spot(len(lines), len(lines[-1]) + 1)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from probes.core.reasons import BLAME, Blame, Reason
 
@@ -152,7 +152,7 @@ class Secret(BaseModel):
     """Name of the environment variable that holds it."""
     file: str | None = None
     """Path of the file that holds it; one trailing newline is dropped."""
-    inline: str | None = None
+    inline: str | None = Field(default=None, repr=False)
     """Set by the configuration when a secret was written in place. Allowed with a warning."""
 
 
