@@ -5,6 +5,7 @@ Nothing here may hold the loop up: a page over ten thousand probes is made and s
 
 from agent.web.application import application
 from agent.web.feed import Feed
+from agent.web.listening import ListenError, listening
 from agent.web.site import Exposition, LastReload, Limits, Site
 
-__all__ = ["Exposition", "Feed", "LastReload", "Limits", "Site", "application"]
+__all__ = ["Exposition", "Feed", "LastReload", "Limits", "ListenError", "Site", "application", "listening"]

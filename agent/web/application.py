@@ -7,6 +7,7 @@ from importlib.resources import files
 from aiohttp import web
 
 from agent.web import api
+from agent.web.guard import GUARD, Guard, challenge
 from agent.web.overview import Directory
 from agent.web.pages import Pages
 from agent.web.sending import send, send_packed
@@ -32,6 +33,8 @@ _STATIC_TYPES = {
     "icon.svg": "image/svg+xml",
 }
 
+HEADERS = web.AppKey("headers", dict[str, str])
+"""Headers of every answer; the web configuration may replace some."""
 DIRECTORY = web.AppKey("directory", Directory)
 PAGES = web.AppKey("pages", Pages)
 STATIC = web.AppKey("static", dict[str, bytes])
@@ -39,9 +42,11 @@ STATIC = web.AppKey("static", dict[str, bytes])
 
 def application(site: Site) -> web.Application:
     """Return the web application over a site."""
-    app = web.Application()
+    app = web.Application(middlewares=[challenge])
     static = {name: files("agent.web").joinpath("static", name).read_bytes() for name in _STATIC_TYPES}
     app[SITE] = site
+    app[GUARD] = Guard()
+    app[HEADERS] = dict(_HEADERS)
     app[DIRECTORY] = Directory(site.jobs)
     app[STATIC] = static
     app[PAGES] = Pages(site, hashlib.sha256(b"".join(static.values())).hexdigest()[:12])
@@ -54,19 +59,24 @@ def application(site: Site) -> web.Application:
     app.router.add_get("/-/healthy", _healthy)
     app.router.add_get("/-/ready", _ready)
     app.router.add_post("/-/reload", _reload)
-    app.on_response_prepare.append(_guard)
+    app.on_response_prepare.append(_add_headers)
     app.on_shutdown.append(_let_streams_go)
+    app.on_cleanup.append(_let_guard_go)
     return app
 
 
-async def _guard(_: web.Request, response: web.StreamResponse) -> None:
-    for name, value in _HEADERS.items():
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in request.app[HEADERS].items():
         response.headers.setdefault(name, value)
     response.headers["Server"] = "fogbell"
 
 
 async def _let_streams_go(app: web.Application) -> None:
     app[SITE].feed.close()
+
+
+async def _let_guard_go(app: web.Application) -> None:
+    app[GUARD].close()
 
 
 async def _overview(request: web.Request) -> web.StreamResponse:
