@@ -23,9 +23,11 @@ def main() -> None:
     try:
         parts = list(_parts(load(path, registry=pkgutil.resolve_name(kinds))))
     except ConfigurationError as error:
-        parts = [_json({"mistakes": list(map(_plain, error.mistakes)), "more": error.more})]
+        named = [[secret.env, secret.file] for secret in error.secrets]
+        parts = [_json({"mistakes": list(map(_plain, error.mistakes)), "more": error.more, "secrets": named})]
     except MemoryError:
-        parts = [_json({"mistakes": [[path, 1, 1, "file", "reading it takes more memory than a configuration may (2 GB)"]], "more": 0})]
+        too_much = "reading it takes more memory than a configuration may (2 GB)"
+        parts = [_json({"mistakes": [[path, 1, 1, "file", too_much]], "more": 0, "secrets": []})]
     sys.stdout.buffer.write(b"\n".join(parts))
 
 

@@ -33,11 +33,15 @@ class _File:
 
 @dataclass(slots=True)
 class _Draft:
-    """What has been found in the files so far. `first` says where each name and top-level key was met first."""
+    """What has been found in the files so far.
+
+    `known` is why each secret that was met cannot be read, or ""; `first` says where each name and top-level key was met first.
+    """
 
     files: tuple[_File, ...]
     complete: bool
     notes: Notes
+    known: dict[Secret, str]
     first: dict[tuple[str, str], str] = field(default_factory=dict)
     secrets: dict[Secret, None] = field(default_factory=dict)
 
@@ -81,7 +85,7 @@ def _loaded(path: Path, registry: Registry, *, secrets: bool) -> Configuration:
     defaults = _defaults(draft)
     tenants = _tenants(draft)
     built = _probes(draft, Rules(registry, defaults, tenants.keys() if draft.complete else None))
-    notes.raise_if_any()
+    notes.raise_if_any(tuple(draft.known))
     right = {name: tenant for name, tenant in tenants.items() if tenant is not None}
     secrets_named = tuple(draft.secrets)
     return Configuration(
@@ -92,7 +96,7 @@ def _loaded(path: Path, registry: Registry, *, secrets: bool) -> Configuration:
         in_order(notes.warnings)[:MISTAKES_SHOWN],
         tuple(source.path for source in sources),
         secrets_named,
-        digest(sources, secrets_named),
+        digest(sources, secrets_named if secrets else ()),
         shown_without_secrets(state_dir, right, built),
     )
 
@@ -106,7 +110,7 @@ def _drafted(sources: Iterable[Source], notes: Notes, *, secrets: bool) -> _Draf
         complete = complete and root is not None
         if root is not None:
             files.append(_File(root, Reading(page, source.path.absolute().parent, secrets, known)))
-    draft = _Draft(tuple(files), complete, notes)
+    draft = _Draft(tuple(files), complete, notes, known)
     for file in draft.files:
         _look_at_top(file, draft)
     return draft

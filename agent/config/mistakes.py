@@ -5,6 +5,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from probes.core.contract import Secret
+
 MISTAKES_SHOWN = 100
 """Most mistakes listed; a file that is wrong throughout needs no more to be understood."""
 
@@ -56,11 +58,15 @@ class Mistake:
 class ConfigurationError(Exception):
     """A configuration that cannot be used. Its text is the whole message, one mistake a line."""
 
-    def __init__(self, mistakes: tuple[Mistake, ...], more: int = 0) -> None:
-        """`mistakes` are in the order of files and lines; `more` counts those that were left out."""
+    def __init__(self, mistakes: tuple[Mistake, ...], more: int = 0, secrets: tuple[Secret, ...] = ()) -> None:
+        """Tell the mistakes, in the order of files and lines, and how many more there are.
+
+        `secrets` are those it names: one of them may only have to appear to make it right.
+        """
         super().__init__(mistakes, more)
         self.mistakes = mistakes
         self.more = more
+        self.secrets = secrets
 
     def __str__(self) -> str:
         lines = [str(mistake) for mistake in self.mistakes]
@@ -76,8 +82,8 @@ class Notes:
     spoiled: set[tuple[str, int, int]] = field(default_factory=set)
     """Places where a word is wrong whatever it is for, so that nothing more is said about it."""
 
-    def raise_if_any(self) -> None:
-        """End with what was found, if anything was.
+    def raise_if_any(self, secrets: tuple[Secret, ...] = ()) -> None:
+        """End with what was found, if anything was, in a configuration that names these secrets.
 
         Raises:
             ConfigurationError: with the first hundred mistakes.
@@ -85,7 +91,7 @@ class Notes:
         """
         if self.mistakes:
             found = in_order(self.mistakes)
-            raise ConfigurationError(found[:MISTAKES_SHOWN], max(0, len(found) - MISTAKES_SHOWN))
+            raise ConfigurationError(found[:MISTAKES_SHOWN], max(0, len(found) - MISTAKES_SHOWN), secrets)
 
 
 @dataclass(frozen=True, slots=True)

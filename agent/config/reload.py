@@ -86,7 +86,8 @@ async def load_in_child(path: Path, *, kinds: str = KINDS, limits: Limits | None
     head, _, rest = answer.partition(b"\n")
     found: dict[str, Any] = json.loads(head)
     if "mistakes" in found:
-        raise ConfigurationError(tuple(Mistake(*mistake) for mistake in found["mistakes"]), found["more"])
+        secrets = tuple(Secret(env=env, file=file) for env, file in found["secrets"])
+        raise ConfigurationError(tuple(Mistake(*mistake) for mistake in found["mistakes"]), found["more"], secrets)
     *lines, shown = rest.split(b"\n", found["probes"])
     return Found(found, tuple(lines), shown)
 
@@ -123,6 +124,7 @@ class Reloader:
         self._path = path
         self._kinds = kinds
         self._seen = configuration.digest
+        self._looked_at = configuration.secrets
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="configuration")
 
     async def load(self) -> list[str]:
@@ -130,16 +132,23 @@ class Reloader:
         try:
             found = await load_in_child(self._path, kinds=self._kinds)
         except ConfigurationError as error:
+            await self._stay(error)
             return str(error).splitlines()
         configuration = await assembled(found, self.configuration.built, pkgutil.resolve_name(self._kinds))
         await self._apart(self.secrets.refresh, configuration.secrets)
-        self._seen = configuration.digest
+        self._seen, self._looked_at = configuration.digest, configuration.secrets
         self.configuration = configuration
         return []
 
+    async def _stay(self, error: ConfigurationError) -> None:
+        """Keep what is in force, take in its rotated secrets all the same, and look out for secrets that the new one lacks."""
+        await self._apart(self.secrets.refresh, self.configuration.secrets)
+        self._looked_at = (*self.configuration.secrets, *error.secrets)
+        self._seen = await self._apart(content, self._path, self._looked_at)
+
     async def differs(self) -> bool:
         """Tell whether the content of the files, or of the secrets they name, has changed since this was last asked or loaded."""
-        before, self._seen = self._seen, await self._apart(content, self._path, self.configuration.secrets)
+        before, self._seen = self._seen, await self._apart(content, self._path, self._looked_at)
         return self._seen != before
 
     def close(self) -> None:

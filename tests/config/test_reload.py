@@ -116,6 +116,34 @@ async def test_a_rotated_secret_is_swapped_and_its_probe_stays(tmp_path: Path) -
     assert agent.secrets(agent.configuration.secrets[0]) == "new"
 
 
+async def test_a_secret_that_comes_after_its_configuration_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "fogbell.yml"
+    path.write_text(text(a="a"))
+    agent = reloader(path)
+    path.write_text("probes:\n  - {name: a, kind: watch, host: a, password: {file: late}}\n")
+    assert await agent.differs()
+    assert await agent.load() == [f"{path}:2:54: probes[a].password: this file does not exist"]
+    assert not await agent.differs()
+    (tmp_path / "late").write_text("here")
+    assert await agent.differs()
+    assert await agent.load() == []
+    agent.close()
+
+
+async def test_a_rotated_secret_is_swapped_also_beside_a_wrong_configuration(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("old")
+    path = tmp_path / "fogbell.yml"
+    path.write_text("probes:\n  - {name: a, kind: watch, host: a, password: {file: secret}}\n")
+    agent = reloader(path)
+    path.write_text("[")
+    assert await agent.load() != []
+    (tmp_path / "secret").write_text("new")
+    assert await agent.differs()
+    assert await agent.load() != []
+    assert agent.secrets(agent.configuration.secrets[0]) == "new"
+    agent.close()
+
+
 async def test_a_child_that_does_not_end_is_given_up(tmp_path: Path) -> None:
     path = tmp_path / "fogbell.yml"
     path.write_text(text(a="a"))
