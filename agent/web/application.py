@@ -13,7 +13,7 @@ from agent.web.pages import Pages
 from agent.web.sending import send, send_packed
 from agent.web.site import SITE, Site
 
-_HEADERS = {
+OWN_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; "
         "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -46,7 +46,7 @@ def application(site: Site) -> web.Application:
     static = {name: files("agent.web").joinpath("static", name).read_bytes() for name in _STATIC_TYPES}
     app[SITE] = site
     app[GUARD] = Guard()
-    app[HEADERS] = dict(_HEADERS)
+    app[HEADERS] = dict(OWN_HEADERS)
     app[DIRECTORY] = Directory(site.jobs)
     app[STATIC] = static
     app[PAGES] = Pages(site, hashlib.sha256(b"".join(static.values())).hexdigest()[:12])

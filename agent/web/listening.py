@@ -12,7 +12,7 @@ from pathlib import Path
 from aiohttp import web
 
 from agent.config.mistakes import ConfigurationError
-from agent.web.application import HEADERS, application
+from agent.web.application import HEADERS, OWN_HEADERS, application
 from agent.web.guard import GUARD
 from agent.web.site import Site
 from agent.web.web_yml import OPEN, Protection, digest, load
@@ -56,6 +56,7 @@ async def listening(
     finally:
         if following is not None:
             following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
         await door.close()
         await runner.cleanup()
 
@@ -108,7 +109,7 @@ class _Door:
             return ""
         try:
             await self._serve(await self._load())
-        except ConfigurationError as error:
+        except (ConfigurationError, OSError) as error:
             return str(error)
         log.info("the web configuration has changed and is in force")
         return ""
@@ -121,7 +122,8 @@ class _Door:
     async def _serve(self, protection: Protection) -> None:
         """Put the protection in force. New servers listen on the same sockets before the old ones go, so nobody is refused meanwhile."""
         self._app[GUARD].users = protection.users
-        self._app[HEADERS].update(protection.headers)
+        self._app[HEADERS].clear()
+        self._app[HEADERS].update(OWN_HEADERS | protection.headers)
         if not self._sites or protection.tls is not None or self._protection.tls is not None:
             old, self._sites = self._sites, []
             for sock in self._sockets:

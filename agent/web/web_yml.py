@@ -197,29 +197,32 @@ def _context(tls: TlsServer, folder: Path, tree: Mapping | None, page: Page) -> 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version, context.maximum_version = _VERSIONS[tls.min_version], _VERSIONS[tls.max_version]
     block = child(tree, "tls_server_config") if tree is not None else None
+    for key, sentence in (*_chain(context, tls, folder), *_clients(context, tls, folder)):
+        page.mistake((block and child(block, key)) or block or START, f"tls_server_config.{key}", sentence)
+    return context
 
-    def wrong(key: str, sentence: str) -> None:
-        found = child(block, key) if block is not None else None
-        page.mistake(found or block or START, f"tls_server_config.{key}", sentence)
 
+def _chain(context: ssl.SSLContext, tls: TlsServer, folder: Path) -> Iterator[tuple[str, str]]:
+    """Load the server's certificate; yield what is wrong, with its key."""
     if context.minimum_version > context.maximum_version:
-        wrong("min_version", f"is above max_version, {tls.max_version}")
+        yield "min_version", f"is above max_version, {tls.max_version}"
     try:
         context.load_cert_chain(folder / tls.cert_file, folder / tls.key_file, password=_no_password)
     except (OSError, ValueError) as error:
-        wrong("cert_file", f"certificate and key cannot be used: {_sentence(error)}")
+        yield "cert_file", f"certificate and key cannot be used: {_sentence(error)}"
+
+
+def _clients(context: ssl.SSLContext, tls: TlsServer, folder: Path) -> Iterator[tuple[str, str]]:
+    """Load the authorities of clients; yield what is wrong, with its key."""
     if (tls.client_auth_type == "NoClientCert") != (tls.client_ca_file is None):
-        wrong(
-            "client_auth_type",
-            "a client certificate is verified only where both client_ca_file and a client_auth_type that verifies are set",
-        )
+        key = "client_auth_type" if tls.client_ca_file is None else "client_ca_file"
+        yield key, "clients are verified only where both client_ca_file and a client_auth_type that verifies are set"
     elif tls.client_ca_file is not None:
         context.verify_mode = ssl.CERT_OPTIONAL if tls.client_auth_type == "VerifyClientCertIfGiven" else ssl.CERT_REQUIRED
         try:
             context.load_verify_locations(folder / tls.client_ca_file)
         except OSError as error:
-            wrong("client_ca_file", f"cannot be used: {_sentence(error)}")
-    return context
+            yield "client_ca_file", f"cannot be used: {_sentence(error)}"
 
 
 def _no_password() -> str:
