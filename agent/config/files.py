@@ -12,6 +12,7 @@ from probes.core.contract import Secret
 
 LARGEST_BYTES = 10_000_000
 """Largest file read; ten thousand probes take a sixth of it."""
+LARGEST_FOLDER_BYTES = 50_000_000
 MOST_FILES = 1_000
 WHERE = "file"
 
@@ -28,7 +29,15 @@ def read_all(path: Path, notes: Notes) -> tuple[Source, ...]:
     """Read a file, or the `*.yml` files of a folder in the order of their names."""
     if not path.is_dir():
         return (_read(path, notes),)
-    return tuple(_read(file, notes) for file in _listed(path, notes))
+    sources, size = [], 0
+    for file in _listed(path, notes):
+        sources.append(_read(file, notes))
+        size += len(sources[-1].data or b"")
+        if size > LARGEST_FOLDER_BYTES:
+            what = f"its *.yml files together are larger than a configuration can be ({LARGEST_FOLDER_BYTES // 1_000_000} MB)"
+            Page(str(path), notes).mistake(START, WHERE, what)
+            break
+    return tuple(sources)
 
 
 def digest(sources: Iterable[Source], secrets: Iterable[Secret]) -> str:

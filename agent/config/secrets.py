@@ -37,10 +37,7 @@ def read(secret: Secret) -> str:
 
 
 def _from_environment(name: str) -> str:
-    try:
-        value = os.environ.get(name)
-    except ValueError:
-        value = None
+    value = os.environ.get(name)
     if value is None:
         raise SecretError("this environment variable is not set")
     return value

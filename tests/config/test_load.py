@@ -183,7 +183,9 @@ def test_what_is_shown_is_a_configuration_again(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("FOGBELL_TEST", "x")
     (tmp_path / "cert.pem").write_text("x")
     (tmp_path / "token").write_text("x")
-    first = loaded(tmp_path, f"state_dir: /var/lib/fogbell\ndefaults: {{interval: 90, labels: {{a: 'no', b: '5'}}}}\n{TENANTS}")
+    extra = "  - {name: b, kind: watch, host: a, ratio: 0.0000001, interval: 1.25, allow_short_interval: true}\n"
+    first = loaded(tmp_path, f"state_dir: /var/lib/fogbell\ndefaults: {{interval: 90, labels: {{a: 'no', b: '5'}}}}\n{TENANTS}{extra}")
+    assert "ratio: 1.0e-07" in masked(first)
     again = loaded(tmp_path, masked(first))
     assert again.jobs == first.jobs
     assert again.tenants == first.tenants

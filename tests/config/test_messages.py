@@ -98,6 +98,27 @@ def test_files_beside_each_other_are_judged_together(tmp_path: Path) -> None:
     ]
 
 
+def test_a_second_tenant_of_a_name_is_a_mistake(tmp_path: Path) -> None:
+    tenant = (
+        "tenants:\n  contoso: {tenant_id: &g 00000000-0000-0000-0000-000000000000, client_id: *g, credential: {managed_identity: {}}}\n"
+    )
+    (tmp_path / "a.yml").write_text(f"{tenant}probes:\n  - {{name: a, kind: ping, host: a}}\n")
+    (tmp_path / "b.yml").write_text(tenant)
+    first = tmp_path / "a.yml"
+    assert message(tmp_path) == f"{tmp_path}/b.yml:2:3: tenants.contoso: a second tenant of this name; the first is in {first}:2"
+
+
+def test_a_folder_has_bounds(tmp_path: Path) -> None:
+    for number in range(6):
+        (tmp_path / f"{number}.yml").write_text("# " + "x" * 9_000_000)
+    assert message(tmp_path).splitlines()[0] == (
+        f"{tmp_path}:1:1: file: its *.yml files together are larger than a configuration can be (50 MB)"
+    )
+    for number in range(1001):
+        (tmp_path / f"{number}.yml").touch()
+    assert message(tmp_path) == f"{tmp_path}:1:1: file: more than 1,000 *.yml files in this folder"
+
+
 def test_a_file_that_cannot_be_understood_makes_no_other_file_wrong(tmp_path: Path) -> None:
     (tmp_path / "probes.yml").write_text("probes:\n  - {name: mx, kind: ping, host: a, tenant: contoso}\n")
     (tmp_path / "tenants.yml").write_text("tenants: [\n")

@@ -1,12 +1,14 @@
 """Reloading: in a child, whole or not at all, and only what changed."""
 
 import asyncio
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent.config import ConfigurationError, load
-from agent.config.reload import Limits, Reloader, changes, load_in_child
+from agent.config.reload import Found, Limits, Reloader, _Child, assembled, changes, load_in_child
 from tests.config.kinds import KINDS
 
 NAMED = "tests.config.kinds:KINDS"
@@ -158,6 +160,39 @@ async def test_a_child_that_says_too_much_or_dies_is_a_mistake(tmp_path: Path) -
         await load_in_child(path, kinds=NAMED, limits=Limits(answer_bytes=10))
     with pytest.raises(ConfigurationError, match=r"ended badly \(status 1\)"):
         await load_in_child(path, kinds="tests.config.kinds:NO_SUCH_KINDS")
+
+
+async def test_where_no_process_can_be_started_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
+    with pytest.raises(ConfigurationError, match="no process could be started to read it: No such file or directory"):
+        await load_in_child(tmp_path, kinds=NAMED)
+
+
+def test_a_child_given_up_before_it_is_started_does_not_live(tmp_path: Path) -> None:
+    child = _Child()
+    child.give_up()
+    answer, status = child.answer(tmp_path, NAMED, 1000)
+    assert (answer, status) == (b"", -9)
+
+
+async def test_building_many_probes_gives_way_to_the_loop(tmp_path: Path) -> None:
+    path = tmp_path / "fogbell.yml"
+    path.write_text(text(**{f"p{number}": "a" for number in range(2000)}))
+    built = load(path, registry=KINDS).built
+    head: dict[str, Any] = {"tenants": {}, "state_dir": None, "warnings": [], "sources": [], "digest": ""}
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    configuration = await assembled(Found(head, tuple(one.line for one in built), b""), (), KINDS)
+    counting.cancel()
+    assert configuration.jobs == tuple(one.job for one in built)
+    assert turns > 5
 
 
 async def test_hostile_bytes_end_the_child_at_worst(tmp_path: Path) -> None:
