@@ -37,6 +37,8 @@ _SHAPES = {
     "datetime_type": "a time, such as 2027-01-31T12:00:00Z",
     "none_required": "left out",
 }
+_TEXTS = {"string_type", "literal_error", "enum", "misfit", "date_type", "datetime_type"}
+# Where a text may have been meant, so that quotes would help.
 _LIMITS = {
     "greater_than": "must be more than {gt}",
     "greater_than_equal": "must be at least {ge}",
@@ -232,7 +234,7 @@ def _near(node: Node, expected: list[str]) -> str:
 def _quoting(node: Node, kind: str) -> str:
     if not isinstance(node, Scalar):
         return ""
-    if not node.quoted and (node.value is None or not kind.startswith(("bool", "int", "float"))):
+    if not node.quoted and (node.value is None or kind in _TEXTS):
         return misread(node.value, node.text)
     if node.quoted and kind.startswith(("bool", "int", "float")) and not isinstance(typed(node.text)[0], str | None):
         return "; write it without quotes"
