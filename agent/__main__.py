@@ -77,7 +77,7 @@ def _stop(message: str, code: int) -> typer.Exit:
 
 
 def _on_loop(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on uvloop, or on Python's own selector loop where there is none (Windows: aiodns needs the selector)."""
+    """Run a coroutine on uvloop, or on Python's own selector loop where there is none (Windows: c-ares needs the selector)."""
     try:
         import uvloop  # noqa: PLC0415 - not on Windows
     except ImportError:
@@ -205,11 +205,14 @@ def docs(*, check_only: Annotated[bool, typer.Option("--check", help="Only say w
     """Write the generated pages: config/reference.md and config/schema.json."""
     from agent.docs import generate  # noqa: PLC0415
 
-    stale = [path for path, text in generate().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    pages = generate()
+    if missing := [str(path.parent) for path in pages if not path.parent.is_dir()]:
+        raise _stop(f"fogbell: there is no folder {missing[0]!r} here; run this in the root of the repository", EXIT_FAILED)
+    stale = [path for path, text in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if check_only and stale:
         raise _stop("stale, run `fogbell docs`: " + ", ".join(map(str, stale)), EXIT_FAILED)
     for path in stale:
-        path.write_text(generate()[path], encoding="utf-8")
+        path.write_text(pages[path], encoding="utf-8")
         typer.echo(f"wrote {path}")
 
 

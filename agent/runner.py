@@ -18,6 +18,7 @@ log = logging.getLogger("fogbell.runner")
 
 DEADLINE_REASONS = {
     "resolve": Reason.DNS_TIMEOUT,
+    "request": Reason.DNS_TIMEOUT,
     "connect": Reason.CONNECT_TIMEOUT,
     "tls": Reason.TLS_TIMEOUT,
 }

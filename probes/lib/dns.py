@@ -42,7 +42,7 @@ T = TypeVar("T")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 _TIMEOUTS = {"connect": Reason.CONNECT_TIMEOUT, "tls": Reason.TLS_TIMEOUT}
-_OPEN = "resolve"
+_OPEN = "request"
 # The open phase by which the runner knows, at the deadline, that the run was waiting for a resolver.
 _LARGEST = 65535
 _DOH_TYPE = "application/dns-message"

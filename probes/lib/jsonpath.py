@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-_STEP = re.compile(r"""\.?(?P<key>[^.\[\]"'\s]+)|\[(?P<index>-?\d{1,9})\]|\[(?P<quote>["'])(?P<quoted>(?:(?!(?P=quote)).)*)(?P=quote)\]""")
+_STEP = re.compile(
+    r"""\.?(?P<key>[^.\[\]"'\s]+)|\[(?P<index>-?\d{1,9})\]|\[(?P<quote>["'])(?P<quoted>(?:(?!(?P=quote)).)*)(?P=quote)\]""", re.DOTALL
+)
 
 Step = str | int
 

@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from collections import defaultdict
+from typing import cast
 
 import uvloop
 
@@ -19,8 +20,7 @@ class Target(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the way back."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
         self.head = b""
 
     def data_received(self, data: bytes) -> None:

@@ -76,16 +76,15 @@ os.execv(sys.executable, [sys.executable, "-c", sys.argv[1]])
 """
 _USE_THE_LIBRARIES = """
 import asyncio, mmap, sqlite3, ssl
-import aiodns, bcrypt, cryptography.x509, dns.message, httptools, lxml.etree, pydantic, re2, uvloop
+import bcrypt, cryptography.x509, dns.message, httptools, lxml.etree, pydantic, re2, uvloop
+from probes.lib.resolve import SystemResolver
 try:
     mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
 except PermissionError:
     print("refused")
 async def main():
     re2.compile('a+').search('aa')
-    resolver = aiodns.DNSResolver(nameservers=["127.0.0.1"], timeout=0.1, tries=1)
-    print((await resolver.getaddrinfo("localhost")).nodes[0].addr[0])
-    await resolver.close()
+    print((await SystemResolver()("localhost", 0))[0])
 uvloop.run(main())
 bcrypt.hashpw(b"x", bcrypt.gensalt(4))
 ssl.create_default_context()
