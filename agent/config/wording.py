@@ -56,6 +56,10 @@ _LIMITS = {
 }
 
 
+_FINDINGS = 1_000
+# Most mistakes told of one block: more are never shown.
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One mistake: the path of what is wrong, its place, and the sentence."""
@@ -81,7 +85,7 @@ class _Trace:
 
 def findings(error: ValidationError, node: Node, model: type[BaseModel], also: Iterable[str] = ()) -> list[Finding]:
     """Return what is wrong beneath a node that was read as a model; `also` are keys that the model's block has besides its own."""
-    errors = error.errors(include_url=False, include_input=False)
+    errors = error.errors(include_url=False, include_input=False)[:_FINDINGS]
     traces = [_trace(dict(found), node, model) for found in errors]
     return [_finding(trace, also) for trace in _best_branches(traces)]
 
@@ -190,8 +194,8 @@ def _key(trace: _Trace) -> Positioned:
 def _unknown(trace: _Trace, also: Iterable[str]) -> str:
     # An unknown key is a field of no model, so the models stayed those of the block it stands in.
     known = {key for model in trace.models for key, _ in keys_of(model)} | (set(also) if len(trace.path) == 1 else set())
-    taken = set(trace.parent.keys) if isinstance(trace.parent, Mapping) else set()
-    return "unknown key" + meant_or_known(str(trace.path[-1]), known - taken)
+    taken = trace.parent.keys if isinstance(trace.parent, Mapping) else {}
+    return "unknown key" + meant_or_known(str(trace.path[-1]), {key for key in known if key not in taken})
 
 
 def _tag_finding(trace: _Trace) -> Finding:
