@@ -4,7 +4,9 @@ GET /d/MILLISECONDS/NAME answers then. GET /log gives {NAME: [[Unix time of the 
 """
 
 import asyncio
+import contextlib
 import json
+import os
 import sys
 import time
 from collections import defaultdict
@@ -50,5 +52,12 @@ async def _serve(port: int) -> None:
     await server.serve_forever()
 
 
+def _go_first() -> None:
+    """Run before whatever shares the core: this process is the measure, and its own waiting would look like an error of both peers."""
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(10))
+
+
 if __name__ == "__main__":
+    _go_first()
     uvloop.run(_serve(int(sys.argv[1])))

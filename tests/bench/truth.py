@@ -53,7 +53,7 @@ async def _agent_error(folder: Path, seconds: float, *, reloads: bool) -> float:
     with target(folder) as port:
         config.write_text(_config(port, 0))
         with agent(config, folder) as (process, url):
-            async with aiohttp.ClientSession() as session, _scraping(session, url), _reloading(process, config, port, on=reloads):
+            async with aiohttp.ClientSession(auto_decompress=False) as session, _scraping(session, url), _reloading(process, config, port, on=reloads):
                 seen = await _follow(session, url, seconds)
             return await _p99_error_milliseconds(port, seen)
 
