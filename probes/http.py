@@ -36,7 +36,6 @@ authority in `tls: {ca_file: …}`.
 No permission is needed.
 """
 
-import socket
 from dataclasses import dataclass, replace
 from functools import cached_property
 from time import perf_counter
@@ -47,19 +46,20 @@ from pydantic import AfterValidator, Field, model_validator
 from probes.core.context import Context
 from probes.core.contract import Failed, Inconclusive, Layer, Measurement, Place, Probe, Secret, Settings, Workload
 from probes.core.reasons import Reason
+from probes.lib.connect import FAMILIES, KERNEL_MEASUREMENTS, Family, measure_kernel
 from probes.lib.http import BODY_BYTES, Headers, Request, Response, Wanted, fetch
 from probes.lib.http_expect import Expect, FieldName, judge_content, judge_status, status_range
 from probes.lib.proxy import Proxy, ProxyUrl, basic, route_to
 from probes.lib.tls import EXPIRY, Trust
 from probes.lib.url import HttpUrl, Url, join, parse
 
-_FAMILIES = {"any": socket.AF_UNSPEC, "ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
 _REDIRECTS = {301, 302, 303, 307, 308}
 _OURS = {"connection", "content-length", "transfer-encoding", "upgrade", "proxy-authorization"}
 _PERSONAL = {"authorization", "cookie", "host"}
 _RATE_BYTES = 65536
-_TOLD = ("server", "via", "date", "retry-after", "www-authenticate", "location", "content-type", "request-id", "x-ms-request-id")
-_TOLD_TOO = ("x-ms-diagnostics", "x-msedge-ref", "x-azure-ref", "x-feserver", "x-beserver", "cf-ray", "x-cache", "x-request-id")
+_OF_HTTP = ("server", "via", "date", "retry-after", "www-authenticate", "location", "content-type")
+_OF_MICROSOFT = ("request-id", "x-ms-request-id", "x-ms-diagnostics", "x-msedge-ref", "x-azure-ref", "x-feserver", "x-beserver")
+_TOLD = (*_OF_HTTP, *_OF_MICROSOFT, "cf-ray", "x-cache", "x-request-id")
 # Header fields that help in a ticket, and hold no secrets.
 
 
@@ -110,7 +110,7 @@ class HttpCheck(Settings):
     proxy: Proxy | ProxyUrl | None = None
     """Proxy to go through: `http://host:port`, `environment`, or a block with a login. Without it the connection is direct, whatever the
     environment says."""
-    family: Literal["any", "ipv4", "ipv6"] = "any"
+    family: Family = "any"
     """Kind of address to connect to: `any` takes the first that the resolver gives."""
     tls: Trust = Trust()
     """Whom to trust, and how to show who we are."""
@@ -225,14 +225,12 @@ def _measure(ctx: Context, response: Response) -> None:
     ctx.measure("body_bytes", response.body_bytes)
     if response.wire_bytes >= _RATE_BYTES and response.transfer > 0:
         ctx.measure("transfer_bytes_per_second", response.wire_bytes / response.transfer)
-    if response.kernel is not None:
-        ctx.measure("kernel_rtt_seconds", response.kernel.rtt)
-        ctx.measure("kernel_retransmissions", response.kernel.retransmissions)
+    measure_kernel(ctx, response.kernel)
 
 
 def _tell(ctx: Context, response: Response) -> None:
     """Put into evidence what helps to find out why an answer is wrong."""
-    for name in (*_TOLD, *_TOLD_TOO):
+    for name in _TOLD:
         value = response.header(name)
         if value is not None:
             # Addresses may carry codes and tokens behind the question mark.
@@ -252,7 +250,7 @@ def _plan(settings: HttpCheck) -> Plan:
         allowed=tuple(status_range(text) for text in allowed),
         wanted=Wanted(settings.body_limit, keep=body.reads, digest=body.sha256 is not None),
         proxy=Proxy(url=proxy) if isinstance(proxy, str) else proxy,
-        family=_FAMILIES[settings.family],
+        family=FAMILIES[settings.family],
     )
 
 
@@ -305,8 +303,7 @@ PROBE = Probe(
         Measurement(
             "transfer_bytes_per_second", "Bytes of the last body as transferred, by the transfer time; for bodies of 64 KiB and more."
         ),
-        Measurement("kernel_rtt_seconds", "Smoothed round-trip time that the kernel measured on the last connection (Linux)."),
-        Measurement("kernel_retransmissions", "Segments that the kernel sent again on the last connection (Linux)."),
+        *KERNEL_MEASUREMENTS,
         Measurement(EXPIRY, "When the server's certificate expires; of several met in one run, the first to."),
     ),
 )

@@ -33,15 +33,14 @@ No permission is needed. What is sent stands in the configuration for all to rea
 """
 
 import re
-import socket
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Settings, Workload
 from probes.core.reasons import Reason
-from probes.lib.connect import connect, kernel_view
+from probes.lib.connect import FAMILIES, KERNEL_MEASUREMENTS, Family, connect, kernel_view, measure_kernel
 from probes.lib.dialogue import (
     CAPABILITIES,
     FAREWELL,
@@ -58,8 +57,6 @@ from probes.lib.regex import Pattern, catch
 from probes.lib.resolve import ascii_host
 from probes.lib.tls import EXPIRY, Trust, start_tls
 from probes.lib.wire import Wire
-
-_FAMILIES = {"any": socket.AF_UNSPEC, "ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
 
 _PORTS = {
     Protocol.SMTP: {"plain": 25, "starttls": 587, "tls": 465},
@@ -94,7 +91,7 @@ class TcpCheck(Settings):
     """Name or address of the server."""
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """Port; may be left out where `starttls` or `greeting` names a mail protocol, which then has its usual one."""
-    family: Literal["any", "ipv4", "ipv6"] = "any"
+    family: Family = "any"
     """Kind of address to connect to: `any` takes the first that the resolver gives."""
     tls: bool | Trust = False
     """Speak TLS from the first byte: `true`, or a block that says whom to trust. With `starttls` the block is for that."""
@@ -140,12 +137,12 @@ class TcpCheck(Settings):
 async def run(ctx: Context, settings: TcpCheck) -> None:
     """Connect and talk."""
     with ctx.step("connect"):
-        wire = await connect(ctx, settings.host, settings.port or settings.usual_port, family=_FAMILIES[settings.family])
+        wire = await connect(ctx, settings.host, settings.port or settings.usual_port, family=FAMILIES[settings.family])
     with wire:
         try:
             await _talk(ctx, wire, settings)
         finally:
-            _measure_kernel(ctx, wire)
+            measure_kernel(ctx, kernel_view(wire))
 
 
 async def _talk(ctx: Context, wire: Wire, settings: TcpCheck) -> None:
@@ -217,13 +214,6 @@ def _filled(text: str, caught: dict[str, str]) -> str:
     return re.sub(r"\$\{(\w+)\}", lambda match: caught.get(match[1], match[0]), text)
 
 
-def _measure_kernel(ctx: Context, wire: Wire) -> None:
-    view = kernel_view(wire)
-    if view is not None:
-        ctx.measure("kernel_rtt_seconds", view.rtt)
-        ctx.measure("kernel_retransmissions", view.retransmissions)
-
-
 def place(settings: TcpCheck) -> Place:
     """Return where this looks: mail protocols belong to Exchange, anything else says how far the network carries."""
     if settings.protocol is None:
@@ -238,7 +228,6 @@ PROBE = Probe(
     steps=("connect", "tls", "greeting", "starttls", "dialogue"),
     measurements=(
         Measurement(EXPIRY, "When the server's certificate ends, in Unix time."),
-        Measurement("kernel_rtt_seconds", "Smoothed round-trip time of the connection as the kernel measured it."),
-        Measurement("kernel_retransmissions", "Segments of the connection that the kernel had to send again."),
+        *KERNEL_MEASUREMENTS,
     ),
 )

@@ -6,14 +6,19 @@ import struct
 import sys
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Literal
 
 from probes.core.context import Context
-from probes.core.contract import Failed
+from probes.core.contract import Failed, Measurement
 from probes.core.reasons import Reason
 from probes.lib.channel import Channel, connected
 from probes.lib.oserror import stopped_by
 from probes.lib.resolve import is_address
 from probes.lib.wire import Wire
+
+Family = Literal["any", "ipv4", "ipv6"]
+"""A setting: the kind of address to connect to."""
+FAMILIES: dict[Family, int] = {"any": socket.AF_UNSPEC, "ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
 
 WATCHES_SOCKETS = sys.platform != "win32"
 """Whether the loop can watch a socket of ours: Windows' own cannot, and gives its transport instead."""
@@ -33,6 +38,13 @@ class KernelView:
     retransmissions: int
 
 
+KERNEL_MEASUREMENTS = (
+    Measurement("kernel_rtt_seconds", "Smoothed round-trip time that the kernel measured on the last connection (Linux)."),
+    Measurement("kernel_retransmissions", "Segments that the kernel sent again on the last connection (Linux)."),
+)
+"""What `measure_kernel` measures."""
+
+
 async def connect(ctx: Context, host: str, port: int, *, family: int = socket.AF_UNSPEC) -> Wire:
     """Open a connection to the first address of `host` (ASCII, or an address literal), timed as the phases resolve and connect.
 
@@ -41,7 +53,7 @@ async def connect(ctx: Context, host: str, port: int, *, family: int = socket.AF
         Inconclusive: where this machine has no socket, port or memory left.
 
     """
-    address = host if is_address(host) else await _resolve(ctx, host, family)
+    address = await first_address(ctx, host, family)
     ctx.evidence("address", address)
     loop = asyncio.get_running_loop()
     try:
@@ -66,6 +78,22 @@ async def connect(ctx: Context, host: str, port: int, *, family: int = socket.AF
     return wire
 
 
+async def first_address(ctx: Context, host: str, family: int = socket.AF_UNSPEC) -> str:
+    """Return the first address of `host`, timed as the phase resolve. An address is its own, also one with a zone (`fe80::1%eth0`).
+
+    Raises:
+        Failed: with a `dns_*` reason.
+
+    """
+    if is_address(host.partition("%")[0]):
+        return host
+    with ctx.phase("resolve"):
+        addresses = await ctx.shared.lookup(host, family)
+        if not addresses:
+            raise Failed(Reason.DNS_NO_DATA, f"{host}: no address")
+    return addresses[0]
+
+
 def kernel_view(wire: Wire) -> KernelView | None:
     """Read what the kernel knows of an open connection (TCP_INFO); None where it tells nothing: closed already, or not Linux."""
     if not sys.platform.startswith("linux"):
@@ -81,6 +109,13 @@ def kernel_view(wire: Wire) -> KernelView | None:
     return KernelView(rtt / 1e6, retransmissions)
 
 
+def measure_kernel(ctx: Context, view: KernelView | None) -> None:
+    """Record what the kernel knows, where it told."""
+    if view is not None:
+        ctx.measure("kernel_rtt_seconds", view.rtt)
+        ctx.measure("kernel_retransmissions", view.retransmissions)
+
+
 async def _join(wire: Wire) -> float:
     """Connect, and return when (perf_counter) the loop heard that it was done."""
     loop = asyncio.get_running_loop()
@@ -90,11 +125,3 @@ async def _join(wire: Wire) -> float:
         return heard
     await loop.sock_connect(wire.sock, wire.peer)
     return perf_counter()
-
-
-async def _resolve(ctx: Context, host: str, family: int) -> str:
-    with ctx.phase("resolve"):
-        addresses = await ctx.shared.lookup(host, family)
-        if not addresses:
-            raise Failed(Reason.DNS_NO_DATA, f"{host}: no address")
-    return addresses[0]

@@ -18,12 +18,11 @@ from pydantic import BeforeValidator, Field
 from probes.core.context import Context
 from probes.core.contract import Failed, Stopped
 from probes.core.reasons import Reason
-from probes.lib.connect import connect
+from probes.lib.connect import connect, first_address
 from probes.lib.dns_message import Answer, Question, is_reply, is_truncated, new_query, parse_answer
 from probes.lib.http import Request, Wanted, exchange
 from probes.lib.nameservers import NameServer, Transport, located
 from probes.lib.oserror import stopped_by
-from probes.lib.resolve import is_address
 from probes.lib.tls import Trust, start_tls
 from probes.lib.url import Url
 from probes.lib.wire import Wire
@@ -118,7 +117,7 @@ def require_rcode(server: NameServer, question: Question, answer: Answer, wanted
 
 
 async def _ask_udp(ctx: Context, server: NameServer, question: Question, trust: Trust) -> Answer:
-    address = await _address(ctx, server)
+    address = await first_address(ctx, server.host)
     if address not in server.spec:
         ctx.evidence("address", address)
     try:
@@ -135,16 +134,6 @@ async def _ask_udp(ctx: Context, server: NameServer, question: Question, trust: 
         ctx.evidence("transport", "tcp, because the answer over udp was truncated")
         return await _ask_tcp(ctx, server, question, trust)
     return answer
-
-
-async def _address(ctx: Context, server: NameServer) -> str:
-    if "%" in server.host or is_address(server.host):
-        return server.host
-    with ctx.phase("resolve"):
-        addresses = await ctx.shared.lookup(server.host, socket.AF_UNSPEC)
-        if not addresses:
-            raise Failed(Reason.DNS_NO_DATA, f"{server.host}: no address")
-    return addresses[0]
 
 
 async def _converse(ctx: Context, sock: socket.socket, question: Question) -> Answer | None:

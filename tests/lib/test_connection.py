@@ -209,6 +209,14 @@ async def test_phases_are_named() -> None:
     assert phases(ctx) == ["resolve", "connect", "tls"]
 
 
+@on_both_loops
+async def test_an_address_with_a_zone_is_no_name() -> None:
+    ctx = context()
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server, await connect(ctx, "::1%1", server.getsockname()[1]):
+        pass
+    assert phases(ctx) == ["connect"]
+
+
 @pytest.mark.parametrize(
     ("number", "reason", "kind"),
     [
