@@ -1,4 +1,4 @@
-"""Every metric family of probes: name, type, help. Names are a promise; tests/__snapshots__ holds them."""
+"""Every metric family of probes: name, type, help. Names are a promise; tests/agent/__snapshots__ holds them."""
 
 from dataclasses import dataclass
 from typing import Literal
