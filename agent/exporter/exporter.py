@@ -25,7 +25,18 @@ class _Counts:
     skipped: int = 0
     tainted: int = 0
     cleanup_failures: int = 0
+    shown_ok: bool = False
+    """Whether what is shown is a run that was ok; then most lines of the next one are the same."""
     reasons: dict[Reason, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """A kind's measurement as a family: its name, its own labels, and its finished lines by probe."""
+
+    name: str
+    labels: tuple[str, ...]
+    lines: dict[str, bytes]
 
 
 class Exporter:
@@ -38,6 +49,7 @@ class Exporter:
         self._counts: dict[str, _Counts] = {}
         self._latency: dict[str, series.Histogram] = {}
         self._jobs: dict[str, Job] = {}
+        self._measured: dict[str, dict[str, _Measured]] = {}
 
     def describe(self, job: Job) -> None:
         """Let a probe appear, or say anew what it is. Its counters are there from the start, at 0."""
@@ -45,8 +57,7 @@ class Exporter:
         if known is not None and known.kind != job.kind:
             self.forget(job.name)
         self._jobs[job.name] = job
-        for measurement in job.probe.measurements:
-            self._declare(Family(f"fogbell_{job.kind}_{measurement.name}", "gauge", measurement.help))
+        self._declare(job)
         self._put(c.INFO, job.name, series.info(c.INFO.name, job))
         self._put(c.INTERVAL, job.name, series.line(c.INTERVAL.name, job.name, job.interval))
         if job.name not in self._counts:
@@ -77,17 +88,20 @@ class Exporter:
 
     def show(self, run: Run, failing_since: float | None, last_success: float | None) -> None:
         """Put the gauges of a conclusive run, also of one remembered from before a restart."""
-        probe = run.probe
-        self._put_gauge(c.SUCCESS, probe, int(run.outcome is Outcome.OK))
+        probe, counts = run.probe, self._counts[run.probe]
         self._put_gauge(c.DURATION, probe, run.seconds)
         self._put_gauge(c.LAST_CONCLUSIVE, probe, run.started)
-        self._put(c.STEP_DURATION, probe, series.steps(c.STEP_DURATION.name, run))
-        self._put(c.PHASE, probe, series.phases(c.PHASE.name, run))
-        self._put(c.FAILED, probe, series.failed(c.FAILED.name, run))
         if last_success is not None:
             self._put_gauge(c.LAST_SUCCESS, probe, last_success)
-        since = "" if failing_since is None else series.line(c.FAILING_SINCE.name, probe, failing_since)
-        self._put(c.FAILING_SINCE, probe, since)
+        self._put(c.STEP_DURATION, probe, series.steps(c.STEP_DURATION.name, run))
+        self._put(c.PHASE, probe, series.phases(c.PHASE.name, run))
+        ok = run.outcome is Outcome.OK
+        if not (ok and counts.shown_ok):
+            self._put_gauge(c.SUCCESS, probe, int(ok))
+            self._put(c.FAILED, probe, series.failed(c.FAILED.name, run))
+            since = "" if failing_since is None else series.line(c.FAILING_SINCE.name, probe, failing_since)
+            self._put(c.FAILING_SINCE, probe, since)
+        counts.shown_ok = ok
         self._put_measured(run)
 
     def show_last_run(self, run: Run) -> None:
@@ -113,9 +127,14 @@ class Exporter:
         for name, family in self._families.items():
             yield family, self._lines[name]
 
-    def _declare(self, family: Family) -> None:
-        self._families.setdefault(family.name, family)
-        self._lines.setdefault(family.name, {})
+    def _declare(self, job: Job) -> None:
+        if job.kind in self._measured:
+            return
+        table = self._measured[job.kind] = {}
+        for measurement in job.probe.measurements:
+            family = Family(f"fogbell_{job.kind}_{measurement.name}", "gauge", measurement.help)
+            self._families[family.name] = family
+            table[measurement.name] = _Measured(family.name, measurement.labels, self._lines.setdefault(family.name, {}))
 
     def _put(self, family: Family, probe: str, text: str) -> None:
         if text:
@@ -146,9 +165,14 @@ class Exporter:
         self._put(c.LATENCY, run.probe, histogram.lines(run.probe))
 
     def _put_measured(self, run: Run) -> None:
-        job = self._jobs[run.probe]
-        for measurement in job.probe.measurements:
-            name = f"fogbell_{job.kind}_{measurement.name}"
-            samples = [sample for sample in run.measured if sample.name == measurement.name]
-            text = series.measured(name, run.probe, measurement, samples)
-            self._put(self._families[name], run.probe, text)
+        table = self._measured[self._jobs[run.probe].kind]
+        texts: dict[str, str] = {}
+        for sample in run.measured:
+            measured = table[sample.name]
+            labels = zip(measured.labels, sample.labels, strict=True) if sample.labels else ()
+            texts[sample.name] = texts.get(sample.name, "") + series.line(measured.name, run.probe, float(sample.value), labels)
+        for name, measured in table.items():
+            if name in texts:
+                measured.lines[run.probe] = texts[name].encode()
+            else:
+                measured.lines.pop(run.probe, None)

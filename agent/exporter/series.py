@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from agent.exporter.catalogue import BUCKETS, LATENCY
 from agent.job import Job
-from probes.core.contract import Measurement, Run, Sample
+from probes.core.contract import Run
 
 _LABEL_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 _BOUNDS = (*(f"{bound:g}" if bound % 1 else f"{bound:.1f}" for bound in BUCKETS), "+Inf")
@@ -23,7 +23,7 @@ def escape(value: str) -> str:
 
 def line(name: str, probe: str, value: float, labels: Iterable[tuple[str, str]] = ()) -> str:
     """Return one sample line. Label names and the probe's name are safe by validation; values are escaped."""
-    more = "".join(f',{label}="{escape(text)}"' for label, text in labels)
+    more = "".join([f',{label}="{escape(text)}"' for label, text in labels]) if labels else ""
     return f'{name}{{probe="{probe}"{more}}} {value!r}\n'
 
 
@@ -61,11 +61,6 @@ def failed(name: str, run: Run) -> str:
     if run.reason is None or run.blame is None:
         return ""
     return line(name, run.probe, 1, (("step", run.failed_step), ("reason", run.reason), ("blame", run.blame), ("code", run.code)))
-
-
-def measured(name: str, probe: str, declared: Measurement, samples: Iterable[Sample]) -> str:
-    """Return the lines of one measurement."""
-    return "".join([line(name, probe, float(sample.value), zip(declared.labels, sample.labels, strict=True)) for sample in samples])
 
 
 class Histogram:

@@ -1,9 +1,9 @@
 """What a probe is given: a stopwatch for its steps and phases, a place for findings, and the agent's shared services."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from time import perf_counter
+from types import TracebackType
 from typing import Protocol
 
 from probes.core.contract import Sample, Secret, Step
@@ -70,40 +70,17 @@ class Context:
     blamed: OpenStep | None = None
     """The innermost step that an exception left."""
 
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
+    def step(self, name: str) -> AbstractContextManager[None]:
         """Time a step. Steps may nest; the innermost one that an exception leaves is to blame."""
-        opened = OpenStep(name, perf_counter())
-        self.open_steps.append(opened)
-        try:
-            yield
-        except BaseException:
-            if self.blamed is None:
-                self.blamed = opened
-            raise
-        else:
-            self.blamed = None
-        finally:
-            self.open_steps.remove(opened)
-            ended = perf_counter()
-            phases = tuple(opened.phases.items())
-            self.steps.append(Step(name, opened.started - self.started, ended - opened.started, phases))
+        return _StepTimer(self, name)
 
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def phase(self, name: str) -> AbstractContextManager[None]:
         """Time a phase of the innermost open step; one left by an exception counts, and stays known as the open phase."""
-        step = self.open_steps[-1]
-        step.open_phases.append(name)
-        started = perf_counter()
-        try:
-            yield
-        finally:
-            self._add(step, name, perf_counter() - started)
-        step.open_phases.remove(name)
+        return _PhaseTimer(self.open_steps[-1], name)
 
     def add_phase(self, name: str, seconds: float) -> None:
         """Add a phase that was timed elsewhere to the innermost open step."""
-        self._add(self.open_steps[-1], name, seconds)
+        _add(self.open_steps[-1], name, seconds)
 
     def measure(self, name: str, value: float, *labels: str) -> None:
         """Record a declared measurement."""
@@ -118,6 +95,52 @@ class Context:
         """Return the current value of a secret."""
         return self.shared.secret(secret)
 
-    @staticmethod
-    def _add(step: OpenStep, name: str, seconds: float) -> None:
-        step.phases[name] = step.phases.get(name, 0.0) + seconds
+
+# Classes, not generators: a generator behind every step and phase is a tenth of what a run costs.
+
+
+class _StepTimer:
+    """The time between entering and leaving a step."""
+
+    __slots__ = ("_context", "_opened")
+
+    def __init__(self, context: Context, name: str) -> None:
+        self._context = context
+        self._opened = OpenStep(name, 0.0)
+
+    def __enter__(self) -> None:
+        self._context.open_steps.append(self._opened)
+        self._opened.started = perf_counter()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        context, opened = self._context, self._opened
+        ended = perf_counter()
+        context.open_steps.remove(opened)
+        context.steps.append(Step(opened.name, opened.started - context.started, ended - opened.started, tuple(opened.phases.items())))
+        if kind is None:
+            context.blamed = None
+        elif context.blamed is None:
+            context.blamed = opened
+
+
+class _PhaseTimer:
+    """The time between entering and leaving a phase."""
+
+    __slots__ = ("_name", "_started", "_step")
+
+    def __init__(self, step: OpenStep, name: str) -> None:
+        self._step = step
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._step.open_phases.append(self._name)
+        self._started = perf_counter()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        _add(self._step, self._name, perf_counter() - self._started)
+        if kind is None:
+            self._step.open_phases.remove(self._name)
+
+
+def _add(step: OpenStep, name: str, seconds: float) -> None:
+    step.phases[name] = step.phases.get(name, 0.0) + seconds
