@@ -103,6 +103,7 @@ def test_a_kind_without_measurements_has_no_table_of_them() -> None:
         ({}, "anything"),
         ({"type": "integer", "minimum": 0}, "whole number at least 0"),
         ({"type": "string", "format": "date"}, "date"),
+        ({"type": "string", "format": "path"}, "file"),
         ({"anyOf": [{"type": "string"}, {"type": "null"}]}, "text"),
         ({"type": "array", "items": {"anyOf": [{"type": "integer"}, {"type": "string"}]}}, "list of (whole number or text)"),
         ({"type": "array", "items": {"type": "boolean"}}, "list of `true` or `false`"),

@@ -13,7 +13,7 @@ import pytest
 
 from agent.config import load
 from agent.docs.schema import Node, read_models
-from agent.docs.words import meaning_of
+from agent.docs.words import meaning_of, type_of
 from probes import REGISTRY
 from probes.core.contract import Measurement, Probe
 
@@ -77,6 +77,19 @@ def undocumented(name: str, parts: dict[str, Node]) -> Iterator[str]:
     texts = {name: part.get("description", "")}
     texts |= {f"{name}.{key}": meaning_of(setting, parts) for key, setting in part.get("properties", {}).items()}
     yield from (where for where, text in texts.items() if not text.endswith("."))
+
+
+def loose_files(name: str, parts: dict[str, Node]) -> Iterator[str]:
+    """Yield the settings of a model whose words say that they name a file, and whose type does not."""
+    for key, setting in parts[name].get("properties", {}).items():
+        if re.search(r"(^|_)file(_|$)", key) or re.match(r"(PEM f|F)ile ", meaning_of(setting, parts)):
+            yield from [] if type_of(setting, parts) in {"file", "list of file", "secret"} else [f"{name}.{key}"]
+
+
+def test_every_setting_that_names_a_file_takes_it_from_the_folder_of_the_configuration() -> None:
+    parts = read_models().parts
+    assert "ca_file" in parts["Trust"]["properties"]
+    assert [found for name in parts if name != "Secret" for found in loose_files(name, parts)] == []
 
 
 def test_every_file_of_a_kind_is_registered_in_order() -> None:

@@ -17,7 +17,7 @@ from agent.config.models import Reading, note_traps, read_model
 from agent.config.nodes import Mapping, Node, Scalar, Sequence
 from agent.config.tenants import Tenant
 from probes import REGISTRY
-from probes.core.contract import Secret
+from probes.core.contract import FilePath, Secret
 
 TOP = ("state_dir", "defaults", "tenants", "probes")
 _NO_PROBE = "no probe is configured; `probes:` needs at least one entry"
@@ -35,13 +35,13 @@ class _File:
 class _Draft:
     """What has been found in the files so far.
 
-    `known` is why each secret that was met cannot be read, or ""; `first` says where each name and top-level key was met first.
+    `known` is why each secret or file that was met cannot be read, or ""; `first` says where each name and top-level key was met first.
     """
 
     files: tuple[_File, ...]
     complete: bool
     notes: Notes
-    known: dict[Secret, str]
+    known: dict[Secret | FilePath, str]
     first: dict[tuple[str, str], str] = field(default_factory=dict)
     secrets: dict[Secret, None] = field(default_factory=dict)
 
@@ -55,7 +55,7 @@ class _Draft:
 def load(path: Path | str, *, registry: Registry = REGISTRY, secrets: bool = True) -> Configuration:
     """Read a file, or all `*.yml` files of a folder.
 
-    Where `secrets` is false, those that the configuration names are not looked for.
+    Where `secrets` is false, the secrets and files that the configuration names are not looked for.
 
     Raises:
         ConfigurationError: with every mistake in it.
@@ -85,7 +85,7 @@ def _loaded(path: Path, registry: Registry, *, secrets: bool) -> Configuration:
     defaults = _defaults(draft)
     tenants = _tenants(draft)
     built = _probes(draft, Rules(registry, defaults, tenants.keys() if draft.complete else None))
-    notes.raise_if_any(tuple(draft.known))
+    notes.raise_if_any(tuple(_followed(named) for named in draft.known))
     right = {name: tenant for name, tenant in tenants.items() if tenant is not None}
     secrets_named = tuple(draft.secrets)
     return Configuration(
@@ -103,7 +103,7 @@ def _loaded(path: Path, registry: Registry, *, secrets: bool) -> Configuration:
 
 def _drafted(sources: Iterable[Source], notes: Notes, *, secrets: bool) -> _Draft:
     files, complete = [], True
-    known: dict[Secret, str] = {}
+    known: dict[Secret | FilePath, str] = {}
     for source in sources:
         page = Page(str(source.path), notes)
         root = None if source.data is None else parse(source.data, page)
@@ -221,6 +221,11 @@ def _probe(entry: Node, index: int, file: _File, draft: _Draft, rules: Rules) ->
     if before := draft.is_first("probe", name.value, file, name):
         file.reading.page.mistake(name, f"{where}.name", f"a second probe of this name; the first is in {before}")
     return read_entry(entry, where, file.reading, rules)
+
+
+def _followed(named: Secret | FilePath) -> Secret:
+    """Return what a reload looks out for; a file that has to appear is followed as a secret would be."""
+    return Secret(file=named) if isinstance(named, FilePath) else named
 
 
 def _is_nothing(node: Node) -> bool:

@@ -61,7 +61,7 @@ class ConfigurationError(Exception):
     def __init__(self, mistakes: tuple[Mistake, ...], more: int = 0, secrets: tuple[Secret, ...] = ()) -> None:
         """Tell the mistakes, in the order of files and lines, and how many more there are.
 
-        `secrets` are those it names: one of them may only have to appear to make it right.
+        `secrets` are those it names, and its files in their form: one of them may only have to appear to make it right.
         """
         super().__init__(mistakes, more)
         self.mistakes = mistakes

@@ -1,19 +1,19 @@
-"""One block of a file to one settings model: read strictly, secrets put in order, everything wrong noted at its place."""
+"""One block of a file to one settings model: read strictly, secrets and paths put in order, everything wrong noted at its place."""
 
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path as FilePath
+from pathlib import Path as Folder
 from typing import Any, Generic, TypeVar, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from agent.config.mistakes import Page
 from agent.config.nodes import Mapping, Node, Path, Scalar, child, plain, traps
-from agent.config.secrets import SecretError, is_sensitive, read
+from agent.config.secrets import SecretError, beginning, is_sensitive, read
 from agent.config.wording import SECRET, findings, keys_of, models_in, place
-from probes.core.contract import Secret
+from probes.core.contract import FilePath, Secret
 
 _M = TypeVar("_M", bound=BaseModel)
 _INLINE = "a secret written in place; name where it is found instead: {env: NAME} or {file: PATH}"
@@ -23,13 +23,14 @@ _INLINE = "a secret written in place; name where it is found instead: {env: NAME
 class Reading:
     """How the blocks of one file are read.
 
-    `folder` is where relative paths of secrets begin; `known` is why each secret met so far cannot be read, or "".
+    `folder` is where relative paths begin; `secrets` says whether files and secrets are looked for; `known` is why each one met so far
+    cannot be read, or "".
     """
 
     page: Page
-    folder: FilePath
+    folder: Folder
     secrets: bool
-    known: dict[Secret, str] = field(default_factory=dict)
+    known: dict[Secret | FilePath, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +57,13 @@ def read_model(
             reading.page.mistake(finding.at, place(where, finding.path), finding.what)
         return None
     _warn_of_texts(model, node, reading, where)
-    found = tuple(secrets_in(value))
-    right = [_is_right(secret, path, node, reading, where) for path, secret in found]
+    found = tuple(_outside(value))
+    right = [_is_right(named, path, node, reading, where) for path, named in found]
     if not all(right):
         return None
     if _made_absolute(found, given, reading.folder):
         value = model.model_validate_json(canonical(given), strict=True)
-        found = tuple(secrets_in(value))
-    return Read(value, canonical(given), tuple(secret for _, secret in found))
+    return Read(value, canonical(given), tuple(secret for _, secret in secrets_in(value)))
 
 
 def canonical(data: Any) -> str:
@@ -80,14 +80,19 @@ def note_traps(node: Node, reading: Reading, where: str) -> bool:
     return found
 
 
-def secrets_in(value: object, path: Path = ()) -> Iterator[tuple[Path, Secret]]:
+def secrets_in(value: object) -> Iterator[tuple[Path, Secret]]:
     """Find the secrets that were written in a settings value, each with its path in the file; defaults hold none."""
-    if isinstance(value, Secret):
+    return ((path, named) for path, named in _outside(value) if isinstance(named, Secret))
+
+
+def _outside(value: object, path: Path = ()) -> Iterator[tuple[Path, Secret | FilePath]]:
+    """Find what was written in a settings value and lies outside of it: secrets and files."""
+    if isinstance(value, Secret | FilePath):
         yield path, value
         return
     for step, item in _below(value):
-        if isinstance(item, BaseModel | tuple | list | dict):
-            yield from secrets_in(item, (*path, step))
+        if isinstance(item, BaseModel | FilePath | tuple | list | dict):
+            yield from _outside(item, (*path, step))
 
 
 def _below(value: object) -> Iterable[tuple[str | int, object]]:
@@ -146,7 +151,13 @@ def _put(given: Any, node: Node, path: Path) -> bool:
     return True
 
 
-def _is_right(secret: Secret, path: Path, node: Node, reading: Reading, where: str) -> bool:
+def _is_right(named: Secret | FilePath, path: Path, node: Node, reading: Reading, where: str) -> bool:
+    if isinstance(named, Secret):
+        return _is_right_secret(named, path, node, reading, where)
+    return _is_there(_absolute(named, reading.folder), _at(node, path), place(where, path), reading)
+
+
+def _is_right_secret(secret: Secret, path: Path, node: Node, reading: Reading, where: str) -> bool:
     at = _at(node, path)
     given = [way for way in (secret.env, secret.file, secret.inline) if way is not None]
     if len(given) != 1:
@@ -155,37 +166,49 @@ def _is_right(secret: Secret, path: Path, node: Node, reading: Reading, where: s
     if secret.inline is not None:
         reading.page.warning(at, place(where, path), _INLINE)
         return True
-    problem = _problem(_absolute(secret, reading.folder), reading.known) if reading.secrets else ""
+    at = _at(node, (*path, "env" if secret.env is not None else "file"))
+    return _is_there(_absolute(secret, reading.folder), at, place(where, path), reading)
+
+
+def _is_there(named: Secret | FilePath, at: Node, where: str, reading: Reading) -> bool:
+    """Tell whether a secret or file can be read, and note why not. An agent that is only asked about its settings does not look."""
+    problem = _problem(named, reading.known) if reading.secrets else ""
     if problem:
-        reading.page.mistake(_at(node, (*path, "env" if secret.env is not None else "file")), place(where, path), problem)
+        reading.page.mistake(at, where, problem)
     return not problem
 
 
-def _problem(secret: Secret, known: dict[Secret, str]) -> str:
-    """Return why a secret cannot be read, or ""."""
-    if secret not in known:
+def _problem(named: Secret | FilePath, known: dict[Secret | FilePath, str]) -> str:
+    """Return why a secret or file cannot be read, or ""."""
+    if named not in known:
         try:
-            read(secret)
-            known[secret] = ""
+            if isinstance(named, Secret):
+                read(named)
+            else:
+                beginning(named, 1)
+            known[named] = ""
         except SecretError as error:
-            known[secret] = str(error)
-    return known[secret]
+            known[named] = str(error)
+    return known[named]
 
 
-def _absolute(secret: Secret, folder: FilePath) -> Secret:
-    return secret if secret.file is None else Secret(file=str(folder / secret.file))
+def _absolute(named: Secret | FilePath, folder: Folder) -> Secret | FilePath:
+    if isinstance(named, FilePath):
+        return FilePath(folder / named)
+    return named if named.file is None else Secret(file=str(folder / named.file))
 
 
-def _made_absolute(found: Iterable[tuple[Path, Secret]], given: Any, folder: FilePath) -> bool:
-    """Write the paths of secrets' files in full into the plain data; say whether any changed."""
+def _made_absolute(found: Iterable[tuple[Path, Secret | FilePath]], given: Any, folder: Folder) -> bool:
+    """Write paths in full into the plain data; say whether any changed."""
     changed = False
-    for path, secret in found:
-        full = _absolute(secret, folder)
-        if full != secret:
+    for path, named in found:
+        full = _absolute(named, folder)
+        if full != named:
+            *above, last = (*path, "file") if isinstance(named, Secret) else path
             block = given
-            for step in path:
+            for step in above:
                 block = block[step]
-            block["file"], changed = full.file, True
+            block[last], changed = (full.file if isinstance(full, Secret) else str(full)), True
     return changed
 
 

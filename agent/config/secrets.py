@@ -30,7 +30,7 @@ def read(secret: Secret) -> str:
     """
     if secret.inline is not None:
         return secret.inline
-    value = _from_environment(secret.env) if secret.env is not None else _from_file(secret.file or "")
+    value = _from_environment(secret.env) if secret.env is not None else _text(beginning(secret.file or "", LARGEST_BYTES + 1))
     if not value:
         raise SecretError("the secret is empty")
     return value
@@ -43,17 +43,22 @@ def _from_environment(name: str) -> str:
     return value
 
 
-def _from_file(path: str) -> str:
+def beginning(path: str, size: int) -> bytes:
+    """Return the first bytes of a file, `size` at most.
+
+    Raises:
+        SecretError: where it cannot be read.
+
+    """
     try:
         if not Path(path).is_file():
             raise SecretError("this file does not exist" if not Path(path).exists() else "this is not a file")
         with Path(path).open("rb") as file:
-            data = file.read(LARGEST_BYTES + 1)
+            return file.read(size)
     except OSError as error:
         raise SecretError(f"this file cannot be read: {error.strerror or 'no reason given'}") from error
     except ValueError as error:
         raise SecretError("this is not the path of a file") from error
-    return _text(data)
 
 
 def _text(data: bytes) -> str:

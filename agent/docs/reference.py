@@ -25,6 +25,7 @@ Everything that can be written in the configuration, and everything that comes o
 - A **duration** is a number of seconds, or a text such as `500ms`, `60s`, `5m`, `1h30m`.
 - A **secret** is `{env: NAME}` or `{file: PATH}`: the environment variable or file that holds it. Written in place it works, and is warned
   about.
+- A **file** is a path. A relative one begins at the folder of the configuration's file, as those of secrets do.
 - A **block** is a mapping with keys of its own; they have a table below the one that names it.
 """
 

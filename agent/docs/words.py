@@ -10,6 +10,7 @@ from agent.docs.schema import DURATION, SECRET, Node
 
 _DURATION_PATTERN = DURATION["anyOf"][1]["pattern"]
 _PLAIN = re.compile(r"[A-Za-z0-9_./:-]+")
+_FORMATS = {"date": "date", "path": "file"}
 _NOUNS = {"string": "text", "integer": "whole number", "number": "number", "boolean": "`true` or `false`", "null": "nothing"}
 
 
@@ -70,8 +71,8 @@ def _values(node: Node) -> Node:
 def _scalar(node: Node) -> str:
     if "type" not in node:
         return "anything"
-    if node.get("format") == "date":
-        return "date"
+    if node.get("format") in _FORMATS:
+        return str(_FORMATS[node["format"]])
     low, high = node.get("minimum"), node.get("maximum")
     noun = _NOUNS[node["type"]]
     if low is not None and high is not None:

@@ -7,9 +7,9 @@ from here to the agent are frozen.
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from probes.core.reasons import BLAME, Blame, Reason
 
@@ -154,6 +154,25 @@ class Secret(BaseModel):
     """Path of the file that holds it; one trailing newline is dropped."""
     inline: str | None = Field(default=None, repr=False)
     """Set by the configuration when a secret was written in place. Allowed with a warning."""
+
+
+class FilePath(str):
+    """The path of a file, as a setting holds it: text like any other, but known as a path wherever it stands."""
+
+    __slots__ = ()
+
+
+def _path(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must be the path of a file")
+    return FilePath(text)
+
+
+File = Annotated[str, Field(min_length=1, json_schema_extra={"format": "path"}), AfterValidator(_path)]
+"""A setting that names a file. A relative path begins at the folder of the configuration's file; a run finds the whole path.
+
+Loading looks whether the file can be read, and does not follow its content: whoever uses it looks for changes at the time of use.
+"""
 
 
 @dataclass(frozen=True, slots=True)

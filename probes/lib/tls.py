@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes
 from pydantic import AfterValidator, Field
 
 from probes.core.context import Context
-from probes.core.contract import Failed, Inconclusive, Sample, Secret, Settings
+from probes.core.contract import Failed, File, Inconclusive, Sample, Secret, Settings
 from probes.core.reasons import Reason
 from probes.lib.resolve import ascii_host
 from probes.lib.wire import Wire, tls_stopped
@@ -41,9 +41,9 @@ _CONTEXTS_KEPT = 64
 class ClientCertificate(Settings):
     """A certificate that identifies the agent to the server."""
 
-    certificate: str
+    certificate: File
     """PEM file with the certificate, and those between it and the root."""
-    key: str | None = None
+    key: File | None = None
     """PEM file with the private key, where it is not in the same file."""
     password: Secret | None = None
     """Password of the private key."""
@@ -52,7 +52,7 @@ class ClientCertificate(Settings):
 class Trust(Settings):
     """Whom to trust in TLS, and how to show who we are."""
 
-    ca_file: str | None = None
+    ca_file: File | None = None
     """PEM file with the certificates of the authorities to trust, instead of the machine's own."""
     client_certificate: ClientCertificate | None = None
     """Certificate to present when the server asks for one."""
@@ -217,7 +217,11 @@ def _iso(timestamp: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """All that a TLS context depends on; `files` are the time of change and size of those it reads."""
+    """All that a TLS context depends on.
+
+    `files` are the time of change and size of those it reads, looked at in each run: a rotated file is used from the next run on, and needs
+    no reload. So the configuration leaves their content alone.
+    """
 
     trust: Trust
     alpn: tuple[str, ...]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from probes.core.context import Context
-from probes.core.contract import Layer, Place, Probe, Secret, Settings, Workload
+from probes.core.contract import File, Layer, Place, Probe, Secret, Settings, Workload
 
 
 def _regex(text: str) -> str:
@@ -28,8 +28,8 @@ class Family(StrEnum):
 class Trust(Settings):
     """Whom to trust."""
 
-    ca_file: str | None = None
-    """File."""
+    ca_file: File | None = None
+    """File in a block."""
     min_version: Literal["1.2", "1.3"] = "1.2"
     """Version."""
     password: Secret | None = None
@@ -94,6 +94,8 @@ class Watch(Settings):
     """List of blocks."""
     password: Secret | None = None
     """Secret."""
+    files: tuple[File, ...] = ()
+    """List of files."""
     headers: dict[str, Secret | str] = Field(default_factory=dict)
     """Block with keys of the user's own."""
     follow: bool = False

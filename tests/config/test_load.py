@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agent.config import Configuration, load, masked
+from agent.config import Configuration, ConfigurationError, load, masked
 from probes.core.contract import Layer, Place, Secret, Workload
 from tests.config.kinds import KINDS, Trust, ViaSmtp, Watch
 
@@ -167,6 +167,29 @@ def test_a_secret_written_in_place_works_with_a_warning_and_is_never_shown(tmp_p
         '    password: "<secret>"',
         f"    tls: {{password: {{file: {tmp_path}/hidden}}}}",
     ]
+
+
+def test_files_are_found_from_the_folder_of_the_file_that_names_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    inside.mkdir()
+    outside.mkdir()
+    for name in ("ca.pem", "b.pem"):
+        (inside / name).write_text("x")
+    text = "probes:\n  - {name: a, kind: watch, host: a, tls: {ca_file: ca.pem}, files: [b.pem, /dev/../etc/passwd]}\n"
+    monkeypatch.chdir(outside)
+    settings: Any = loaded(inside, text).jobs[0].settings
+    assert settings.tls.ca_file == str(inside / "ca.pem")
+    assert settings.files == (str(inside / "b.pem"), "/dev/../etc/passwd")
+    monkeypatch.chdir(inside)
+    (outside / "fogbell.yml").write_text(text)
+    with pytest.raises(ConfigurationError, match=r"2:52: probes\[a\].tls.ca_file: this file does not exist\n"):
+        load(outside / "fogbell.yml", registry=KINDS)
+
+
+def test_without_secrets_no_file_is_looked_for_but_its_path_is_known(tmp_path: Path) -> None:
+    text = "probes:\n  - {name: a, kind: watch, host: a, tls: {ca_file: ca.pem, password: {file: p}}, files: [b.pem]}\n"
+    configuration = loaded(tmp_path, text, secrets=False)
+    assert masked(configuration).splitlines()[-1] == f"    tls: {{ca_file: {tmp_path}/ca.pem, password: {{file: {tmp_path}/p}}}}"
 
 
 def test_a_job_stays_equal_when_only_the_value_of_its_secret_changes(tmp_path: Path) -> None:

@@ -132,6 +132,24 @@ async def test_a_secret_that_comes_after_its_configuration_is_noticed(tmp_path: 
     agent.close()
 
 
+async def test_a_file_that_comes_after_its_configuration_is_noticed_and_then_left_to_its_probe(tmp_path: Path) -> None:
+    path = tmp_path / "fogbell.yml"
+    path.write_text(text(a="a"))
+    agent = reloader(path)
+    path.write_text("probes:\n  - {name: a, kind: watch, host: a, tls: {ca_file: late}}\n")
+    assert await agent.load() == [f"{path}:2:52: probes[a].tls.ca_file: this file does not exist"]
+    assert not await agent.differs()
+    (tmp_path / "late").write_bytes(b"\xff")
+    assert await agent.differs()
+    assert await agent.load() == []
+    settings: Any = agent.configuration.jobs[0].settings
+    assert settings.tls.ca_file == str(tmp_path / "late")
+    assert agent.configuration == load(path, registry=KINDS)
+    (tmp_path / "late").write_text("rotated")
+    assert not await agent.differs()
+    agent.close()
+
+
 async def test_a_rotated_secret_is_swapped_also_beside_a_wrong_configuration(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("old")
     path = tmp_path / "fogbell.yml"
