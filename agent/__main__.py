@@ -189,7 +189,7 @@ def demo(
 ) -> None:
     """Watch servers on this machine that break and recover by themselves. Needs no tenant and no network."""
     from agent import demo as show  # noqa: PLC0415
-    from agent.config import seconds as parse_seconds  # noqa: PLC0415
+    from probes.lib.durations import seconds as parse_seconds  # noqa: PLC0415
 
     try:
         code = _on_loop(show.demo(parse_seconds(seconds) if seconds else None, _address(listen)))

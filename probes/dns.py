@@ -37,7 +37,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Settings, Stopped, Workload
 from probes.core.reasons import Reason
-from probes.lib.dns import MACHINE_TRUST, Seconds, apart, ask, require_rcode, together
+from probes.lib.dns import MACHINE_TRUST, QueryTimeout, apart, ask, require_rcode, together
 from probes.lib.dns_expect import NOT_VOUCHED, Expected, Wanted, drift, judged, read
 from probes.lib.dns_message import Answer, Question, parse_name, shown_name
 from probes.lib.nameservers import SYSTEM, NameServer, Resolver, Transport, parse_nameserver
@@ -86,7 +86,7 @@ class DnsQuery(Settings):
     """Transport for resolvers that are not URLs."""
     require: Literal["all", "any"] = "all"
     """Whether all resolvers have to give the expected answer, or one of them is enough."""
-    query_timeout: Seconds = 5.0
+    query_timeout: QueryTimeout = 5.0
     """Time limit of each question: seconds, or a text such as 500ms."""
     recursion: bool = True
     """Ask for recursion. Turn it off to ask the servers of a zone themselves."""

@@ -36,7 +36,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from probes.core.context import Context
 from probes.core.contract import Failed, Inconclusive, Layer, Measurement, Place, Probe, Settings, Step, Stopped, Workload
 from probes.core.reasons import Reason
-from probes.lib.dns import MACHINE_TRUST, Lookups, Seconds, waiting
+from probes.lib.dns import MACHINE_TRUST, Lookups, QueryTimeout, waiting
 from probes.lib.dns_message import Answer, Question, parse_name, shown_name
 from probes.lib.exchange_online import CLOUDS, Cloud, Hosts
 from probes.lib.mail_records import dkim_key, dmarc_policy, mta_sts_id, mta_sts_policy, serves, tls_rpt_addresses
@@ -91,7 +91,7 @@ class MailDomain(Settings):
     """The mail domain."""
     resolver: Resolver = SYSTEM
     """Whom to ask: `system`, an address, a name, or a URL with `udp://`, `tcp://`, `tls://`, `https://`."""
-    query_timeout: Seconds = 5.0
+    query_timeout: QueryTimeout = 5.0
     """Time limit of each question: seconds, or a text such as 500ms."""
     cloud: Cloud = "worldwide"
     """Microsoft's cloud that the tenant lives in."""

@@ -1,59 +1,13 @@
-"""Durations as people write them."""
+"""Durations in words, as `probes.lib.durations` reads them."""
 
-import re
-from typing import Annotated
-
-from pydantic import BeforeValidator, WithJsonSchema
-
-_UNITS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|d|h|m|s)")
-_WHOLE = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?d)?(?:[0-9]+(?:\.[0-9]+)?h)?(?:[0-9]+(?:\.[0-9]+)?m)?(?:[0-9]+(?:\.[0-9]+)?s)?(?:[0-9]+ms)?")
-_LONGEST_TEXT = 40
-_LONGEST_SECONDS = 7 * 86_400.0
-_SHORTEST_SECONDS = 0.001
-
-
-def seconds(text: str) -> float:
-    """Return the seconds of a duration such as `500ms`, `60s`, `1h30m`, or `60` for seconds.
-
-    Raises:
-        ValueError: in plain words, where it is none.
-
-    """
-    word = text.strip()
-    if len(word) <= _LONGEST_TEXT and word:
-        if re.fullmatch(r"[0-9]+(\.[0-9]+)?", word):
-            return _bounded(float(word))
-        if _WHOLE.fullmatch(word):
-            return _bounded(sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(word)))
-    raise ValueError("must be a duration, such as 500ms, 60s, 5m or 1h30m")
+_HOUR, _MINUTE = 3_600, 60
 
 
 def in_words(value: float) -> str:
     """Return a duration as it would be written."""
     if value < 1:
         return f"{value * 1000:g}ms"
-    for unit in ("h", "m"):
-        if value % _UNITS[unit] == 0:
-            return f"{value / _UNITS[unit]:g}{unit}"
+    for unit, seconds in (("h", _HOUR), ("m", _MINUTE)):
+        if value % seconds == 0:
+            return f"{value / seconds:g}{unit}"
     return f"{value:g}s"
-
-
-def _bounded(value: float) -> float:
-    if not _SHORTEST_SECONDS <= value <= _LONGEST_SECONDS:
-        raise ValueError("must be a duration from 1ms to 7d")
-    return value
-
-
-def _duration(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError("must be a duration, such as 500ms, 60s, 5m or 1h30m")  # noqa: TRY004 - pydantic collects ValueError
-    return seconds(value) if isinstance(value, str) else _bounded(float(value))
-
-
-Duration = Annotated[
-    float,
-    BeforeValidator(_duration),
-    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": _WHOLE.pattern.join("^$")}]}),
-]
-"""Seconds, written as a duration."""

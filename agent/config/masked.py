@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from agent.config.configuration import Built, Configuration
-from agent.config.durations import in_words, seconds
+from agent.config.durations import in_words
 from agent.config.entries import settings_of
 from agent.config.scalars import typed
 from agent.config.secrets import is_sensitive
 from agent.config.tenants import Tenant
+from probes.lib.durations import seconds
 
 MASK = "<secret>"
 

@@ -12,16 +12,15 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from agent.config.durations import Duration
 from agent.config.keys import Defaults, Keys
 from agent.config.tenants import Tenant
 from probes import REGISTRY
 from probes.core.contract import Probe, Secret
+from probes.lib.durations import TEXT_PATTERN, Duration
 
 Node = dict[str, Any]
 """A part of a JSON Schema."""
 
-DURATION: Node = TypeAdapter(Duration).json_schema()
 SECRET: Node = {
     "description": "Where a secret is found.",
     "oneOf": [
@@ -50,8 +49,11 @@ class _AsWritten(GenerateJsonSchema):
         if "off" in inner.get("enum", ()):
             return {"enum": [*inner["enum"], False]}
         if inner.get("type") == "number":
-            return {"anyOf": [inner, DURATION["anyOf"][1]]}
+            return {"anyOf": [inner, {"type": "string", "pattern": TEXT_PATTERN}]}
         return {"anyOf": [{"type": "integer"}, inner]} if inner.get("type") == "string" else inner
+
+
+DURATION: Node = TypeAdapter(Duration).json_schema(schema_generator=_AsWritten)
 
 
 @dataclass(frozen=True, slots=True)

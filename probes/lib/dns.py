@@ -4,7 +4,6 @@ Phases: resolve (the server's own name, where it has one), connect, tls, and req
 """
 
 import asyncio
-import re
 import socket
 import sys
 from collections.abc import Coroutine, Iterator
@@ -13,13 +12,14 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from probes.core.context import Context
 from probes.core.contract import Failed, Stopped
 from probes.core.reasons import Reason
 from probes.lib.connect import connect, first_address
 from probes.lib.dns_message import Answer, Question, is_reply, is_truncated, new_query, parse_answer
+from probes.lib.durations import Duration
 from probes.lib.http import Request, Wanted, exchange
 from probes.lib.nameservers import NameServer, Transport, located
 from probes.lib.oserror import stopped_by
@@ -38,8 +38,6 @@ MACHINE_TRUST = Trust()
 """Trust in the machine's own authorities."""
 
 T = TypeVar("T")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m)")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 _TIMEOUTS = {"connect": Reason.CONNECT_TIMEOUT, "tls": Reason.TLS_TIMEOUT}
 _OPEN = "request"
 # The open phase by which the runner knows, at the deadline, that the run was waiting for a resolver.
@@ -50,13 +48,8 @@ _HTTP_SERVER_FAULT = 500
 _HTTP_REDIRECT = 300
 
 
-def _seconds(value: object) -> object:
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    return float(match[1]) * _UNITS[match[2]] if match else value
-
-
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=600)]
-"""A time limit: a number of seconds, or a text such as 500ms, 5s, 1m."""
+QueryTimeout = Annotated[Duration, Field(le=600)]
+"""A setting: the time limit of each question."""
 
 
 async def together(ctx: Context, *questions: Coroutine[Any, Any, T]) -> list[T]:
