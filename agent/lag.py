@@ -1,6 +1,6 @@
 """How late the event loop is, measured all the time.
 
-A block of the loop lengthens every measurement that is open. A ticker wakes every 5 ms; the gap since its last wake is an upper bound of
+A block of the loop lengthens every measurement that is open. A ticker wakes every 10 ms; the gap since its last wake is an upper bound of
 any block in between, so no block of more than `LATE` seconds goes unseen.
 """
 
@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from time import perf_counter
 
-TICK = 0.005
+TICK = 0.010
 LATE = 0.020
 """A run that was open while the loop stood still for longer than this is tainted."""
 

@@ -23,7 +23,7 @@ _LIMIT = 1.5
 async def measure(folder: Path, seconds: float) -> list[Figure]:
     """Return the healthy probe's median latency beside twenty dead ones against its latency alone."""
     with nginx(folder) as (port, _, _), _silence():
-        healthy = f"  - {{name: healthy, kind: http, url: 'http://127.0.0.1:{port}/', interval: 500ms, timeout: 500ms}}"
+        healthy = f"  - {{name: healthy, kind: http, url: 'http://127.0.0.1:{port}/', interval: 1s, timeout: 1s}}"
         dead = [f"  - {{name: dead{n}, kind: http, url: 'http://dead{n}.example.org/', interval: 2s, timeout: 2s}}" for n in range(20)]
         alone = await _healthy_latency(folder, [healthy], seconds)
         beside = await _healthy_latency(folder, [healthy, *dead], seconds)
