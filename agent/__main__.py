@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-import urllib.request
 from collections.abc import Callable, Coroutine
 from enum import StrEnum
 from pathlib import Path
@@ -12,15 +11,14 @@ import typer
 from rich.console import Console
 
 from agent import __version__, machine
+from agent.address import Address, parse
 from agent.config import Configuration, ConfigurationError, Secrets, load
 from agent.config.reload import Reloader
 from agent.daemon import Daemon, Options, StartError
 from agent.job import Job
 from agent.logs import logging_to
-from agent.runner import run_once
-from probes.core.context import Shared
+from agent.runner import of_this_machine, run_once
 from probes.core.contract import Run
-from probes.lib.resolve import SystemResolver
 
 app = typer.Typer(
     name="fogbell",
@@ -88,11 +86,11 @@ def _on_loop(work: Coroutine[Any, Any, T]) -> T:
         return runner.run(work)
 
 
-def _address(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - highest port
-        raise typer.BadParameter(f"{text!r} is not HOST:PORT, such as 127.0.0.1:9655 or [::1]:9655")
-    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - ":9655" asks for all addresses
+def _address(text: str) -> Address:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def _load(path: Path, *, secrets: bool = True) -> Configuration:
@@ -107,9 +105,7 @@ async def _serve(reloader: Reloader, options: Options) -> None:
 
 
 async def _once(job: Job, configuration: Configuration) -> Run:
-    proxies = tuple(urllib.request.getproxies().items())
-    shared = Shared(lookup=SystemResolver(), secret=Secrets(configuration.secrets), environ_proxies=proxies)
-    return await run_once(job, shared)
+    return await run_once(job, of_this_machine(Secrets(configuration.secrets)))
 
 
 @app.command()

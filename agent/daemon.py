@@ -5,23 +5,22 @@ import contextlib
 import logging
 import signal
 import time
-import urllib.request
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent import __version__, machine, systemd
+from agent.address import Address, written
 from agent.config import Configuration, masked
 from agent.config.reload import Reloader, changes
 from agent.exporter import Renderer
 from agent.exporter.own import Own
+from agent.runner import of_this_machine
 from agent.state import State, StateError
 from agent.watch import Watch
 from agent.web import Feed, LastReload, Site
 from agent.web.listening import ListenError, listening
-from probes.core.context import Shared
-from probes.lib.resolve import SystemResolver
 
 log = logging.getLogger("fogbell.agent")
 
@@ -36,9 +35,9 @@ class StartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to serve. `listen` are (host, port) pairs; `histograms` is off at metric level basic."""
+    """How to serve. `histograms` is off at metric level basic."""
 
-    listen: tuple[tuple[str, int], ...] = (("127.0.0.1", 9655),)
+    listen: tuple[Address, ...] = (("127.0.0.1", 9655),)
     enable_reload: bool = False
     histograms: bool = True
     web_config: Path | None = None
@@ -57,8 +56,7 @@ class Daemon:
         self._feed = Feed()
         state_dir = reloader.configuration.state_dir
         self._state = State(Path(state_dir), self._own.state_write_failures.inc) if state_dir else None
-        shared = Shared(lookup=SystemResolver(), secret=reloader.secrets, environ_proxies=tuple(urllib.request.getproxies().items()))
-        self._watch = Watch(shared, self._own, self._state, self._feed, histograms=options.histograms)
+        self._watch = Watch(of_this_machine(reloader.secrets), self._own, self._state, self._feed, histograms=options.histograms)
         self._renderer = Renderer(self._watch.exporter, self._own.registry)
         self._stopping = asyncio.Event()
         self._reloading = asyncio.Lock()
@@ -83,7 +81,11 @@ class Daemon:
             self._ready = True
             machine.settle_garbage()
             systemd.notify("READY=1")
-            log.info("watching %d probes", len(self._jobs), extra={"listen": _addresses(self._options.listen), "version": __version__})
+            log.info(
+                "watching %d probes",
+                len(self._jobs),
+                extra={"listen": " ".join(map(written, self._options.listen)), "version": __version__},
+            )
             await self._stopping.wait()
             self._ready = False
             systemd.notify("STOPPING=1")
@@ -225,7 +227,3 @@ def _on_signal(loop: asyncio.AbstractEventLoop, name: str, act: Callable[[], Non
         loop.add_signal_handler(number, act)
     except NotImplementedError:  # Windows
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(act))
-
-
-def _addresses(listen: Sequence[tuple[str, int]]) -> str:
-    return " ".join(f"{host}:{port}" for host, port in listen)

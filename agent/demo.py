@@ -20,14 +20,12 @@ from string import Template
 
 import typer
 
+from agent.address import Address, written
 from agent.drill import contoso
 from agent.drill.mail import serve_greeting
 from agent.drill.nameserver import serve_names
 from agent.drill.story import DEMO, Effect, Story, effect_on
 from agent.drill.web import serve_pages
-
-Address = tuple[str, int]
-"""Host and port."""
 
 _READY_SECONDS = 30.0
 _STOP_SECONDS = 7.0
@@ -64,11 +62,6 @@ async def demo(seconds: float | None, listen: Address) -> int:
     return status
 
 
-def _written(listen: Address) -> str:
-    host, port = listen
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def _refuse_taken_address(listen: Address) -> None:
     """Find out before anything starts, so that the message is the only thing on the screen."""
     try:
@@ -76,7 +69,7 @@ def _refuse_taken_address(listen: Address) -> None:
             pass
     except OSError as error:
         cause = os.strerror(error.errno) if error.errno else str(error)
-        raise DemoError(f"cannot listen on {_written(listen)}: {cause}. Choose another address with --listen HOST:PORT") from error
+        raise DemoError(f"cannot listen on {written(listen)}: {cause}. Choose another address with --listen HOST:PORT") from error
 
 
 def _stop_on_signals() -> asyncio.Event:
@@ -122,7 +115,7 @@ def _write_configuration(folder: Path, authority: Path, ports: dict[str, int]) -
 @asynccontextmanager
 async def _agent(config: Path, listen: Address) -> AsyncIterator[Agent]:
     """Run the agent while the block runs; its log goes where ours goes."""
-    command = [sys.executable, "-m", "agent", "run", "--config", str(config), "--listen", _written(listen)]
+    command = [sys.executable, "-m", "agent", "run", "--config", str(config), "--listen", written(listen)]
     # Not asyncio's subprocesses: the event loop that the agent needs on Windows has none.
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603, ASYNC220 - our own command line, and started once
     ended = asyncio.create_task(asyncio.to_thread(process.wait))
@@ -161,7 +154,7 @@ def _welcome(config: Path, listen: Address, seconds: float | None, story: Story)
     """Say what runs, where to look, what will happen, and how to stop."""
     lines = [
         "",
-        f"Fogbell is watching a make-believe company on this machine. Open http://{_written(listen)}/",
+        f"Fogbell is watching a make-believe company on this machine. Open http://{written(listen)}/",
         f"Its configuration: {config}",
         "What will break, and recover on its own:",
         *(f"  after {fault.first:3.0f} s, for {fault.lasts:.0f} s, every {fault.every:.0f} s: {fault.what}" for fault in story),

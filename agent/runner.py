@@ -4,15 +4,17 @@ import asyncio
 import errno
 import logging
 import time
+import urllib.request
 from collections.abc import Callable
 from operator import attrgetter
 from time import perf_counter
 
 from agent.job import Job
 from probes.core.codes import known
-from probes.core.context import Context, Shared
+from probes.core.context import Context, Secrets, Shared
 from probes.core.contract import Failed, Inconclusive, Outcome, Run, Stopped
 from probes.core.reasons import Reason
+from probes.lib.resolve import SystemResolver
 
 log = logging.getLogger("fogbell.runner")
 
@@ -25,6 +27,11 @@ DEADLINE_REASONS = {
 """Phase that was open at the deadline to reason; any other is `timeout`."""
 
 _MESSAGE_CHARACTERS = 500
+
+
+def of_this_machine(secrets: Secrets) -> Shared:
+    """Return what all runs share: the machine's resolver, the proxies that the environment names now, and where secrets are read."""
+    return Shared(lookup=SystemResolver(), secret=secrets, environ_proxies=tuple(urllib.request.getproxies().items()))
 
 
 async def run_once(job: Job, shared: Shared, late_since: Callable[[float], bool] = lambda _: False) -> Run:

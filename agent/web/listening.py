@@ -11,6 +11,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from agent.address import Address, written
 from agent.config.mistakes import ConfigurationError
 from agent.web.application import HEADERS, OWN_HEADERS, application
 from agent.web.guard import GUARD
@@ -29,12 +30,12 @@ class ListenError(Exception):
 @asynccontextmanager
 async def listening(
     site: Site,
-    addresses: Sequence[tuple[str, int]],
+    addresses: Sequence[Address],
     web_config: Path | None = None,
     *,
     stop_seconds: float = 1.0,
     follow_seconds: float = 5.0,
-) -> AsyncIterator[tuple[tuple[str, int], ...]]:
+) -> AsyncIterator[tuple[Address, ...]]:
     """Serve the site while the block runs, and yield the addresses it has.
 
     `stop_seconds` is how long answers that are being sent may still take at the end; `follow_seconds` how often the content of `web_config`
@@ -73,7 +74,7 @@ class _Door:
         self._sockets: list[socket.socket] = []
         self._sites: list[web.SockSite] = []
 
-    async def open(self, addresses: Sequence[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
+    async def open(self, addresses: Sequence[Address]) -> tuple[Address, ...]:
         """Begin to serve, and return the addresses."""
         try:
             protection = await self._load()
@@ -154,5 +155,5 @@ async def _bound(host: str, port: int) -> list[socket.socket]:
         for sock in sockets:
             sock.close()
         reason = os.strerror(error.errno) if error.errno else str(error)
-        raise ListenError(f"cannot listen on {host}:{port}: {reason}; another address can be given with --listen") from error
+        raise ListenError(f"cannot listen on {written((host, port))}: {reason}; another address can be given with --listen") from error
     return sockets
