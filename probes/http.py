@@ -84,6 +84,10 @@ class BasicAuth(Settings):
     """Password."""
 
 
+_ANY_ANSWER = Expect()
+# One for all probes: pydantic copies a default that holds a dict for each of them.
+
+
 class HttpCheck(Settings):
     """What to ask, and what to expect."""
 
@@ -101,7 +105,7 @@ class HttpCheck(Settings):
     """Log in with a user name and password."""
     bearer: Secret | None = None
     """Token to send as `Authorization: Bearer`."""
-    expect: Expect = Expect()
+    expect: Expect = Field(default_factory=lambda: _ANY_ANSWER)
     """What the answer has to be like."""
     redirects: Literal["follow", "judge"] = "follow"
     """Follow redirects and judge the last answer, or judge the first as it is (its target with `expect: {headers: {Location: …}}`)."""

@@ -15,9 +15,10 @@ from agent.config import load
 from agent.docs.schema import Node, read_models
 from agent.docs.words import meaning_of, type_of
 from probes import REGISTRY
-from probes.core.contract import Measurement, Probe
+from probes.core.contract import Measurement, Probe, Settings
 
 ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / "config/example.yml"
 NOT_BASE = re.compile(r"(ms|us|ns|millis\w*|micros\w*|nanos\w*|minutes|hours|days|kb|kib|mb|mib|gb|bits|percent|pct|fahrenheit)")
 RESERVED = {"total", "count", "sum", "bucket", "info", "created"}
 """Endings that mean something to Prometheus."""
@@ -126,6 +127,14 @@ def test_measurements_say_their_unit_and_what_they_are(kind: str) -> None:
     assert [problem for measurement in REGISTRY[kind].measurements for problem in wrong_with(measurement)] == []
 
 
+@every_kind
+def test_blocks_that_nobody_wrote_are_the_same_in_all_probes(kind: str) -> None:
+    one, other = (next(job.settings for job in load(EXAMPLE, secrets=False).jobs if job.kind == kind) for _ in range(2))
+    silent = set(type(one).model_fields) - one.model_fields_set
+    blocks = {name for name in silent if isinstance(getattr(one, name), Settings)}
+    assert [name for name in sorted(blocks) if getattr(one, name) is not getattr(other, name)] == []
+
+
 @pytest.mark.parametrize(
     ("measurement", "problem"),
     [
@@ -172,7 +181,7 @@ def test_defaults_of_a_kind_fit_together(kind: str) -> None:
 
 @every_kind
 def test_a_kind_is_shown_in_the_example(kind: str) -> None:
-    assert kind in {job.kind for job in load(ROOT / "config/example.yml", secrets=False).jobs}
+    assert kind in {job.kind for job in load(EXAMPLE, secrets=False).jobs}
 
 
 @every_kind
