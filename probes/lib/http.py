@@ -27,7 +27,7 @@ from probes.lib.wire import Wire
 
 USER_AGENT = f"fogbell/{version('fogbell')}"
 HEADER_BYTES = 65536
-"""Longest header of an answer, interim answers included."""
+"""Longest header of an answer, interim answers included. Also the most that may come later without any of the body."""
 BODY_BYTES = 4 << 20
 """Longest body where nothing else is said: unpacking more would hold up other probes."""
 
@@ -208,7 +208,7 @@ class _Reading:
         self._method = method
         self._wanted = wanted
         self._head_done = False
-        self._received = self._header_bytes = self._wire_bytes = self._body_bytes = 0
+        self._received = self._header_bytes = self._wire_bytes = self._body_bytes = self._around = 0
         self._parts: list[bytes] = []
         self._sha256 = hashlib.sha256() if wanted.digest else None
         self._unpacker: _Unpacker | None = None
@@ -233,15 +233,19 @@ class _Reading:
         if not self._received:
             self.first = perf_counter()
         self._received += len(data)
+        before = self._head_done, self._wire_bytes
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._finish()
+            if not self._done.done():
+                self._finish()
         except httptools.HttpParserError as error:
             if not self._done.done():
                 self._fail(Reason.PROTOCOL_ERROR, f"the answer is not HTTP/1.1: {error}")
-        if not self._head_done and self._received > HEADER_BYTES:
-            self._fail(Reason.PROTOCOL_ERROR, f"the header is longer than {HEADER_BYTES} bytes")
+        self._around = self._around + len(data) if before == (self._head_done, self._wire_bytes) else 0
+        if self._around > HEADER_BYTES:
+            what = "more than {} bytes beside the body" if self._head_done else "the header is longer than {} bytes"
+            self._fail(Reason.PROTOCOL_ERROR, what.format(HEADER_BYTES))
 
     def end(self) -> None:
         """Judge what came, now that the stream has ended."""
@@ -269,7 +273,9 @@ class _Reading:
             ctx.open_steps[-1].open_phases.append("transfer" if self.first else "processing")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header field."""
+        """Keep a header field; what comes behind the body is none (RFC 9110 6.5.1), and may have no end."""
+        if self._head_done:
+            return
         name = name.lower()
         self._header_bytes += len(name) + len(value)
         self._headers[name] = self._headers[name] + b", " + value if name in self._headers else value

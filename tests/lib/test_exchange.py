@@ -98,6 +98,30 @@ def test_a_field_that_comes_twice_is_joined_and_found_in_any_case() -> None:
     assert Response(200, headers, b"", 0, 0, "", 0.0, None).header("X") == "1, 2"
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nX: 1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n"
+
+
+@pytest.mark.parametrize("more", [b"x: y\r\n" * 100, b"x: " + b"y" * 600], ids=["fields", "one field"])
+def test_what_comes_behind_the_body_has_an_end(more: bytes) -> None:
+    assert outcome(CHUNKED + b"0\r\n" + more * 1000, list(range(0, 600_000, 1000)), Wanted()) == (Reason.PROTOCOL_ERROR,)
+
+
+def test_a_chunk_has_a_size_before_long() -> None:
+    assert outcome(CHUNKED + b"1;" + b"e" * 600_000, list(range(0, 600_000, 1000)), Wanted()) == (Reason.PROTOCOL_ERROR,)
+
+
+def test_what_comes_behind_the_body_is_no_header() -> None:
+    status, headers, body, *_ = outcome(CHUNKED + b"0\r\nX: 2\r\nY: 3\r\n\r\n", [], Wanted())
+    assert (status, body) == (200, b"hi")
+    assert headers == {b"x": b"1", b"transfer-encoding": b"chunked"}
+
+
+@pytest.mark.parametrize("behind", [b"", b"\0" * 100])
+def test_another_protocol_is_an_answer_and_raises_nothing(behind: bytes) -> None:
+    answer = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
+    assert outcome(answer + behind, [], Wanted())[0] == 101
+
+
 names = st.text(alphabet="abcXYZ-", min_size=1, max_size=8)
 values = st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=126), max_size=12)
 
