@@ -23,6 +23,7 @@ DEADLINE_REASONS = {
     "request": Reason.DNS_TIMEOUT,
     "connect": Reason.CONNECT_TIMEOUT,
     "tls": Reason.TLS_TIMEOUT,
+    "proxy": Reason.PROXY_UNREACHABLE,
 }
 """Phase that was open at the deadline to reason; any other is `timeout`."""
 

@@ -90,6 +90,7 @@ async def test_a_failure_outside_every_step_has_no_step() -> None:
         ("resolve", Reason.DNS_TIMEOUT),
         ("connect", Reason.CONNECT_TIMEOUT),
         ("tls", Reason.TLS_TIMEOUT),
+        ("proxy", Reason.PROXY_UNREACHABLE),
         ("processing", Reason.TIMEOUT),
     ],
 )
