@@ -14,6 +14,17 @@ from probes.lib.regex import Pattern, search
 JSON_BYTES = 1 << 20
 """Longest JSON document that is parsed: parsing a longer one would hold up other probes."""
 
+_OF_THE_WEB = """
+iso-8859-1 iso-8859-2 iso-8859-3 iso-8859-4 iso-8859-5 iso-8859-6 iso-8859-7 iso-8859-8 iso-8859-9 iso-8859-10 iso-8859-11
+iso-8859-13 iso-8859-14 iso-8859-15 iso-8859-16 latin1 windows-874 windows-1250 windows-1251 windows-1252 windows-1253 windows-1254
+windows-1255 windows-1256 windows-1257 windows-1258 ibm866 koi8-r koi8-u macintosh tis-620 utf-16 utf-16le utf-16be utf-32
+big5 big5-hkscs euc-jp euc-kr gb2312 gbk gb18030 iso-2022-jp shift_jis
+"""
+_CHARSETS = frozenset(_OF_THE_WEB.split())
+# Python knows others that a server could name, such as punycode, for which a megabyte takes seconds.
+
+_PYTHONS = {"windows-874": "cp874", "macintosh": "mac-roman"}
+
 _SHOWN_CHARACTERS = 100
 _LOWEST, _HIGHEST = 100, 599
 
@@ -182,13 +193,11 @@ def _document(text: bytes) -> Any:
 
 def _utf8(response: Response) -> bytes:
     """Return the body as UTF-8, from the character set that it says it has."""
-    _, found, charset = (response.header("content-type") or "").lower().partition("charset=")
-    if not found or charset.strip("\"' ") in {"utf-8", "utf8", "us-ascii"}:
+    _, _, charset = (response.header("content-type") or "").lower().partition("charset=")
+    charset = charset.partition(";")[0].strip("\"' ")
+    if charset not in _CHARSETS:
         return response.body
-    try:
-        return response.body.decode(charset.split(";")[0].strip("\"' "), "replace").encode()
-    except (LookupError, ValueError):
-        return response.body
+    return response.body.decode(_PYTHONS.get(charset, charset), "replace").encode("utf-8", "replace")
 
 
 def _mismatch(message: str) -> Failed:

@@ -1,7 +1,7 @@
 """Which HTTP proxy to go through: one that is configured, or what the agent's environment says (http_proxy, all_proxy, no_proxy, …)."""
 
 from base64 import b64encode
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Annotated
@@ -19,6 +19,7 @@ ENVIRONMENT = "environment"
 """Written in place of a proxy's URL: do as the environment says."""
 
 _DEFAULT_PORT = 8080
+_WRITTEN = "a proxy is written http://host:port; in a login before the host, percent-encode / ? # and their like"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def route_to(ctx: Context, proxy: Proxy | None, url: Url) -> Route | None:
     if proxy is None:
         return None
     try:
-        route = _from_environment(ctx.shared.environ_proxies, url) if proxy.url == ENVIRONMENT else _parse(proxy.url)
+        route = _from_environment(ctx.shared.environ_proxies, replace(url, target="/")) if proxy.url == ENVIRONMENT else _parse(proxy.url)
     except ValueError as error:
         raise Failed(Reason.PROXY_UNREACHABLE, f"the environment's proxy cannot be used: {error}") from error
     if route is None or not proxy.username:
@@ -103,12 +104,16 @@ def _covers(rule: str, url: Url) -> bool:
 
 @lru_cache(maxsize=1024)
 def _parse(text: str) -> Route:
-    parts = urlsplit(text)
-    if parts.scheme != "http" or not parts.hostname:
-        # The text may hold a password.
-        raise ValueError("a proxy is written http://host:port")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        # The text may hold a password, and so may a part of it.
+        raise ValueError(_WRITTEN) from None
+    if parts.scheme != "http" or not parts.hostname or parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise ValueError(_WRITTEN)
     login = _login(unquote(parts.username), unquote(parts.password or "")) if parts.username else ()
-    return Route(ascii_host(parts.hostname), parts.port or _DEFAULT_PORT, login)
+    return Route(ascii_host(parts.hostname), port or _DEFAULT_PORT, login)
 
 
 def _login(username: str, password: str) -> tuple[tuple[str, str], ...]:

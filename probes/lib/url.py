@@ -12,6 +12,7 @@ from probes.lib.resolve import ascii_host
 _PORTS = {"http": 80, "https": 443}
 _TARGET_SAFE = "!$%&'()*+,/:;=?@[]_.-~"
 _HIGHEST_PORT = 65535
+_REMEMBERED_CHARACTERS = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +51,19 @@ def parse(text: str) -> Url:
         ValueError: in words for the one who wrote it.
 
     """
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+        given = parts.port
+    except ValueError:
+        # Its words would repeat what may be a part of a password.
+        raise ValueError("the port is no number up to 65535, or the host cannot be read") from None
     if parts.scheme not in _PORTS:
         raise ValueError(f"{_shown(text)} does not begin with http:// or https://")
     if "@" in parts.netloc:
         raise ValueError("a user name or password does not belong into a URL: use basic_auth")
     if not parts.hostname:
         raise ValueError(f"{_shown(text)} names no host")
-    port = _PORTS[parts.scheme] if parts.port is None else parts.port
+    port = _PORTS[parts.scheme] if given is None else given
     if not 0 < port <= _HIGHEST_PORT:
         raise ValueError(f"{port} is no port")
     target = quote(parts.path or "/", safe=_TARGET_SAFE) + ("?" + quote(parts.query, safe=_TARGET_SAFE) if parts.query else "")
@@ -71,7 +77,9 @@ def join(base: Url, reference: str) -> Url:
         ValueError: where that is no http or https address.
 
     """
-    return parse(urljoin(str(base), reference.strip()))
+    text = urljoin(str(base), reference.strip())
+    # What strangers send must not fill the memory that is kept for addresses.
+    return parse(text) if len(text) <= _REMEMBERED_CHARACTERS else parse.__wrapped__(text)
 
 
 def _shown(text: str) -> str:

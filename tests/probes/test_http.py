@@ -20,6 +20,7 @@ from probes.core.contract import Failed, Inconclusive, Layer, Outcome, Place, Ru
 from probes.core.reasons import Reason
 from probes.http import PROBE, HttpCheck
 from probes.lib.http import USER_AGENT
+from probes.lib.url import parse
 from tests.fakes import hostile
 from tests.fakes.certificates import Flaw, ca_file, client_key_pair, server_context
 from tests.lib.runs import alerting
@@ -439,6 +440,13 @@ async def test_text_is_compared_in_the_character_set_it_came_in() -> None:
     assert ended.outcome is Outcome.OK
 
 
+async def test_a_character_set_that_is_none_of_the_web_is_not_asked_of_python() -> None:
+    # Python takes ten seconds to read a megabyte of it.
+    page = answer(b"a" * 400_000 + b"-" + b"kva" * 200_000, Content_Type="text/html; charset=punycode")
+    ended = await run(hostile.sends(page), expect={"body": {"contains": ["a-kva"]}})
+    assert ended.outcome is Outcome.OK
+
+
 async def test_a_pattern_that_explodes_elsewhere_takes_no_time() -> None:
     ended = await run(hostile.page(b"x" * 1_000_000), expect={"body": {"not_regex": ["(x+x+)+y"]}})
     assert ended.outcome is Outcome.OK
@@ -488,6 +496,14 @@ async def test_a_redirect_that_leads_nowhere(location: str, words: str) -> None:
         ended = await run_url(server.origin, max_redirects=3)
     assert (ended.failed_step, ended.reason) == ("request", Reason.HTTP_REDIRECT)
     assert words in ended.message
+
+
+async def test_long_redirects_are_not_remembered() -> None:
+    before = parse.cache_info().currsize
+    async with site(root=to("{origin}/" + "x" * 60_000)) as server:
+        ended = await run_url(server.origin)
+    assert dict(ended.evidence)["status"] == "404"
+    assert parse.cache_info().currsize == before + 1
 
 
 async def test_a_redirect_never_leads_out_of_tls() -> None:
@@ -618,6 +634,22 @@ def test_a_wrong_setting_is_refused_in_words(settings: dict[str, Any], complaint
     with pytest.raises(ValidationError) as caught:
         HttpCheck(**{"url": "http://example.com/", **settings})
     assert complaint in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["url", "proxy"])
+@pytest.mark.parametrize("login", ["me:ab12/cd34", "me:ab12?cd34", "me:ab12#cd34", "me:ab12[cd34", "me:ab12\N{ACCOUNT OF}cd34"])
+def test_a_password_in_an_address_is_not_repeated(login: str, key: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        HttpCheck(**{"url": "http://example.com/", key: f"http://{login}@example.com:3128/"})
+    said = caught.value.errors()[0]["msg"]
+    assert "ab12" not in said
+    assert "cd34" not in said
+
+
+def test_a_proxy_is_no_more_than_a_host_and_a_port() -> None:
+    # Its host would be `me`, its port 12, and the rest of the password would stand on the pages.
+    with pytest.raises(ValidationError, match="a proxy is written http://host:port"):
+        HttpCheck(url="http://example.com/", proxy="http://me:12/cd34@example.com:3128")
 
 
 @pytest.mark.parametrize(
