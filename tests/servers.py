@@ -28,14 +28,17 @@ PACKAGES = {
 _PLACES = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def require(program: str) -> str:
-    """Absolute path of `program`. Skips the test where it is missing, and fails it where FOGBELL_REQUIRE_SERVERS=1 says it must be there.
-
-    The system's folders are searched besides PATH, because servers live in /usr/sbin, which is not on everybody's.
-    """
+def find(program: str) -> str | None:
+    """Absolute path of `program`, or None. Besides PATH the system's folders are searched: /usr/sbin is not on everybody's."""
     found = shutil.which(program) or shutil.which(program, path=_PLACES)
+    return None if found is None else str(Path(found).absolute())
+
+
+def require(program: str) -> str:
+    """Absolute path of `program`. Skips the test where it is missing, and fails it where FOGBELL_REQUIRE_SERVERS=1 says it must be."""
+    found = find(program)
     if found is not None:
-        return str(Path(found).absolute())
+        return found
     message = f"{program} is not installed (Debian package: {PACKAGES.get(program, program)})"
     if os.environ.get("FOGBELL_REQUIRE_SERVERS") == "1":
         pytest.fail(f"{message}, and FOGBELL_REQUIRE_SERVERS=1 says it must be", pytrace=False)

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from tests.bench.processes import PROBE_CORE, Watched, free_port, program, running, until_open
+from tests.bench.processes import PROBE_CORE, Watched, program, running
+from tests.processes import free_port
 
 _MODULES = """
 modules:
@@ -29,8 +30,7 @@ def blackbox(folder: Path) -> Iterator[tuple[Watched, int]]:
         f"--web.listen-address=127.0.0.1:{port}",
         "--log.level=error",
     ]
-    with running(command, PROBE_CORE, log=folder / "blackbox.log") as watched:
-        until_open(port, watched, folder / "blackbox.log")
+    with running(command, PROBE_CORE, port, log=folder / "blackbox.log") as watched:
         yield watched, port
 
 

@@ -1,20 +1,20 @@
 """Processes under measurement: pinned to a core, their CPU and memory read from the kernel, ended by their id."""
 
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import processes
+from tests.processes import accepts, free_port
+from tests.servers import PACKAGES, find
+
 PROBE_CORE, OTHER_CORE = 0, min(1, (os.cpu_count() or 1) - 1)
 _TICK = os.sysconf("SC_CLK_TCK")
-_READY_SECONDS = 30.0
 
 
 class MissingError(Exception):
@@ -41,13 +41,6 @@ class Watched:
         self.process.send_signal(number)
 
 
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """Return a port that is free on 127.0.0.1 now."""
-    with socket.socket(socket.AF_INET, kind) as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
 def program(name: str) -> str:
     """Return the path of a program.
 
@@ -55,26 +48,17 @@ def program(name: str) -> str:
         MissingError: where it is not installed.
 
     """
-    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    found = find(name)
     if found is None:
-        raise MissingError(f"{name} is not installed; the bench needs Debian's prometheus-blackbox-exporter, nginx-light, nsd and curl")
+        raise MissingError(f"{name} is not installed (Debian package: {PACKAGES.get(name, name)})")
     return found
 
 
 @contextmanager
-def running(command: Sequence[str], core: int, *, log: Path, wrap: Sequence[str] = ()) -> Iterator[Watched]:
-    """Run a command pinned to a core while the block runs; what it prints goes to `log`."""
-    with log.open("ab") as out:
-        process = subprocess.Popen([*wrap, "taskset", "-c", str(core), *command], stdout=out, stderr=out)
-    try:
-        yield Watched(process)
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+def running(command: Sequence[str], core: int, port: int, *, log: Path, wrap: Sequence[str] = ()) -> Iterator[Watched]:
+    """Run a command pinned to a core while the block runs, from the moment its port is open; what it prints goes to `log`."""
+    with processes.running([*wrap, "taskset", "-c", str(core), *command], log, lambda: accepts(port)) as started:
+        yield Watched(started.process)
 
 
 @contextmanager
@@ -82,22 +66,5 @@ def agent(config: Path, folder: Path, *options: str, core: int = PROBE_CORE, wra
     """Run the agent; gives the process and its address once it is ready."""
     port = free_port()
     command = [sys.executable, "-m", "agent", "run", "--config", str(config), "--listen", f"127.0.0.1:{port}", *options]
-    log = folder / "agent.log"
-    with running(command, core, log=log, wrap=wrap) as watched:
-        until_open(port, watched, log)
+    with running(command, core, port, log=folder / "agent.log", wrap=wrap) as watched:
         yield watched, f"http://127.0.0.1:{port}"
-
-
-def until_open(port: int, watched: Watched | None = None, log: Path | None = None) -> None:
-    """Wait until something listens on the port."""
-    until = time.monotonic() + _READY_SECONDS
-    while time.monotonic() < until:
-        if watched is not None and watched.process.poll() is not None:
-            break
-        with socket.socket() as s:
-            s.settimeout(1)
-            if s.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.02)
-    said = log.read_text(errors="replace")[-2000:] if log is not None else ""
-    raise RuntimeError(f"nothing listens on port {port}\n{said}")

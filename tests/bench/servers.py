@@ -6,7 +6,8 @@ from pathlib import Path
 
 import trustme
 
-from tests.bench.processes import OTHER_CORE, free_port, program, running, until_open
+from tests.bench.processes import OTHER_CORE, program, running
+from tests.processes import free_port
 
 _NGINX = """
 worker_processes 1; daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/nginx.err;
@@ -63,8 +64,7 @@ def nginx(folder: Path, delayed: int = 9) -> Iterator[tuple[int, int, Path]]:
     authority.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(folder / "cert.pem"))
     plain, tls = free_port(), free_port()
     (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, plain=plain, tls=tls, delayed=delayed))
-    with running([program("nginx"), "-c", str(folder / "nginx.conf")], OTHER_CORE, log=folder / "nginx.log") as watched:
-        until_open(plain, watched, folder / "nginx.log")
+    with running([program("nginx"), "-c", str(folder / "nginx.conf")], OTHER_CORE, plain, log=folder / "nginx.log"):
         yield plain, tls, folder / "ca.pem"
 
 
@@ -74,6 +74,5 @@ def nsd(folder: Path) -> Iterator[int]:
     port = free_port()
     (folder / "nsd.conf").write_text(_NSD.format(folder=folder, port=port))
     (folder / "example.org.zone").write_text(_ZONE)
-    with running([program("nsd"), "-d", "-c", str(folder / "nsd.conf")], OTHER_CORE, log=folder / "nsd.out") as watched:
-        until_open(port, watched, folder / "nsd.out")
+    with running([program("nsd"), "-d", "-c", str(folder / "nsd.conf")], OTHER_CORE, port, log=folder / "nsd.out"):
         yield port

@@ -16,7 +16,8 @@ import aiohttp
 
 from tests.bench.blackbox import blackbox, drive
 from tests.bench.figures import Figure, percentile
-from tests.bench.processes import OTHER_CORE, Watched, agent, free_port, running, until_open
+from tests.bench.processes import OTHER_CORE, Watched, agent, running
+from tests.processes import free_port
 
 PROBES = 1000
 RATE = 200.0
@@ -53,7 +54,11 @@ async def _agent_error(folder: Path, seconds: float, *, reloads: bool) -> float:
     with target(folder) as port:
         config.write_text(_config(port, 0))
         with agent(config, folder) as (process, url):
-            async with aiohttp.ClientSession(auto_decompress=False) as session, _scraping(session, url), _reloading(process, config, port, on=reloads):
+            async with (
+                aiohttp.ClientSession(auto_decompress=False) as session,
+                _scraping(session, url),
+                _reloading(process, config, port, on=reloads),
+            ):
                 seen = await _follow(session, url, seconds)
             return await _p99_error_milliseconds(port, seen)
 
@@ -62,8 +67,7 @@ async def _agent_error(folder: Path, seconds: float, *, reloads: bool) -> float:
 def target(folder: Path) -> Iterator[int]:
     port = free_port()
     command = [sys.executable, "-m", "tests.bench.target", str(port)]
-    with running(command, OTHER_CORE, log=folder / "target.log") as watched:
-        until_open(port, watched, folder / "target.log")
+    with running(command, OTHER_CORE, port, log=folder / "target.log"):
         yield port
 
 

@@ -4,14 +4,14 @@ import json
 import math
 import os
 import re
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.deploy.places import DASHBOARD, DEPLOY, catalogue, dashboard_expressions, load_yaml, metric_names, recorded
-from tests.deploy.prometheus import prometheus, query
+from tests.deploy.prometheus import write_configuration
 from tests.deploy.sample import exposition, sample_agent
+from tests.prometheus import Prometheus, prometheus
 
 VARIABLES = {"site": ".*", "tenant": ".*", "workload": ".*", "kind": ".*", "probe": ".+", "__rate_interval": "1m"}
 """What Grafana puts in place of each variable when All is chosen."""
@@ -30,22 +30,13 @@ def substituted(expression: str) -> str:
     return re.sub(r"\$(\w+)", lambda found: VARIABLES[found[1]], expression)
 
 
-def complaint(address: str, expression: str) -> str:
+def complaint(scraper: Prometheus, expression: str) -> str:
     """Return what is wrong with an expression's answer, or nothing."""
     try:
-        answer = query(address, substituted(expression))
+        answer = scraper.query(substituted(expression))
     except ValueError as error:
         return str(error)
-    return "" if any(not math.isnan(value) for _, value in answer) else f"no data: {answer}"
-
-
-def first_answer(address: str, expression: str) -> list[tuple[dict[str, str], float]]:
-    """Wait until an expression has an answer, and return it."""
-    deadline = time.monotonic() + 30
-    while not (answer := query(address, expression)):
-        assert time.monotonic() < deadline, f"no answer to {expression}"
-        time.sleep(0.1)
-    return answer
+    return "" if any(not math.isnan(sample.value) for sample in answer) else f"no data: {answer}"
 
 
 @pytest.fixture(scope="module")
@@ -62,19 +53,19 @@ def scraped_target() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def address(scraped_target: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a real Prometheus that has scraped the target more than once."""
-    with prometheus(tmp_path_factory.mktemp("prometheus") / "prometheus", scraped_target) as found:
+def scraper(scraped_target: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """Run a real Prometheus until it has scraped the target more than once."""
+    with prometheus(write_configuration(tmp_path_factory.mktemp("prometheus"), scraped_target)) as found:
         for name in recorded():
             if name.endswith(ROUNDS):
-                first_answer(found, name)
+                found.until(name, 30)
         yield found
 
 
 @pytest.mark.real
 @pytest.mark.parametrize(("title", "expression"), dashboard_expressions(), ids=lambda value: value if len(value) < 70 else "")
-def test_every_query_returns_data(address: str, title: str, expression: str) -> None:
-    assert complaint(address, expression) == "", title
+def test_every_query_returns_data(scraper: Prometheus, title: str, expression: str) -> None:
+    assert complaint(scraper, expression) == "", title
 
 
 @pytest.mark.real
@@ -87,16 +78,16 @@ def test_every_query_returns_data(address: str, title: str, expression: str) -> 
         pytest.param("0 * fogbell_probe_success / 0", "no data", id="nothing but NaN"),
     ],
 )
-def test_a_broken_query_is_caught(address: str, expression: str, expected: str) -> None:
-    assert expected in complaint(address, expression)
+def test_a_broken_query_is_caught(scraper: Prometheus, expression: str, expected: str) -> None:
+    assert expected in complaint(scraper, expression)
 
 
 @pytest.mark.real
-def test_the_rules_fire_for_what_the_sample_shows(address: str, scraped_target: str) -> None:
+def test_the_rules_fire_for_what_the_sample_shows(scraper: Prometheus, scraped_target: str) -> None:
     if scraped_target == os.environ.get("FOGBELL_SCRAPED_TARGET"):
         pytest.skip("another target than the sample is scraped")
-    firing = first_answer(address, 'count by (alertname, probe) (ALERTS{alertname=~"FogbellProbeFailing|FogbellOwnFault"})')
-    assert {(labels["alertname"], labels["probe"]) for labels, _ in firing} == {
+    firing = scraper.until('count by (alertname, probe) (ALERTS{alertname=~"FogbellProbeFailing|FogbellOwnFault"})')
+    assert {(sample.labels["alertname"], sample.labels["probe"]) for sample in firing} == {
         ("FogbellProbeFailing", "files"),
         ("FogbellProbeFailing", "expired"),
         ("FogbellOwnFault", "submission"),

@@ -16,7 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from tests.deploy.places import DEPLOY, ROOT, load_yaml
-from tests.deploy.prometheus import free_port, running
+from tests.processes import answers, free_port, running
 
 DOCKERFILE = DEPLOY / "Dockerfile"
 COMPOSE = load_yaml(DEPLOY / "compose.yml")
@@ -191,5 +191,5 @@ def test_the_command_of_the_image_starts_an_agent_that_its_health_check_believes
     places = {"/etc/fogbell": str(tmp_path), "0.0.0.0:9655": f"127.0.0.1:{port}"}
     command = [str(installed / "fogbell"), *(places.get(word, word) for word in json.loads(of("CMD")[0]))]
     assert not healthy(installed, port)
-    with running(command, f"http://127.0.0.1:{port}/-/ready", tmp_path / "log"):
+    with running(command, tmp_path / "log", lambda: answers(f"http://127.0.0.1:{port}/-/ready")):
         assert healthy(installed, port)

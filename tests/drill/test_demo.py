@@ -21,16 +21,11 @@ from probes.core.context import Shared
 from probes.core.contract import Outcome, Run
 from probes.core.reasons import Reason
 from probes.lib.resolve import SystemResolver
+from tests.processes import free_port
 
 
 def command(listen: str, *options: str) -> list[str]:
     return [sys.executable, "-m", "agent", "demo", "--listen", listen, *options]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
 
 
 def test_everything_the_story_breaks_is_something_the_servers_serve() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.real.processes import Program, answers, eventually, fetch, fetch_json, free_port, running
+from tests.processes import Program, answers, eventually, fetch, fetch_json, free_port, running
 
 FAST = "defaults: {interval: 1s, timeout: 900ms}\n"
 """Start of a configuration whose probes run every second."""

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.real.processes import Program, accepts, free_port, running
+from tests.processes import Program, accepts, free_port, running
 from tests.servers import require
 
 PLAIN = """

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import eventually
 from tests.real.daemon import FAST, daemon
-from tests.real.processes import eventually
 
 pytestmark = pytest.mark.real
 

@@ -17,8 +17,8 @@ from probes.dns_m365_domain import PROBE as DOMAIN_PROBE
 from probes.dns_m365_domain import MailDomain
 from tests.agent.jobs import SHARED
 from tests.fakes.certificates import ca_file, key_pair
+from tests.processes import accepts, free_port, running
 from tests.real.names import sign
-from tests.real.processes import accepts, free_port, running
 from tests.servers import require
 
 pytestmark = pytest.mark.real

@@ -12,7 +12,7 @@ from tests.fakes.certificates import ca_file
 from tests.fakes.mail_scripts import IMAP_GREETING_2023, IMAP_GREETING_2026, SMTP_GREETING
 from tests.fakes.scripted import plays
 from tests.probes.test_tcp import run
-from tests.real.processes import answers, fetch, free_port, running
+from tests.processes import answers, fetch, free_port, running
 from tests.servers import require
 
 pytestmark = pytest.mark.real

@@ -15,8 +15,8 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from tests.processes import answers, eventually, fetch, free_port, running
 from tests.real.daemon import FAST, Daemon, command, daemon
-from tests.real.processes import answers, eventually, fetch, free_port, running
 from tests.servers import require
 
 pytestmark = pytest.mark.real

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import free_port
 from tests.real.daemon import Daemon, daemon
-from tests.real.processes import free_port
 from tests.servers import require
 
 pytestmark = pytest.mark.real

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import eventually, fetch, free_port
+from tests.prometheus import Prometheus, prometheus
 from tests.real.daemon import FAST, Daemon, daemon
 from tests.real.names import NameServer, nsd, unbound
-from tests.real.processes import eventually, fetch, free_port
-from tests.real.prometheus import Prometheus, prometheus
 from tests.real.web import WebServer, nginx
 
 pytestmark = pytest.mark.real
@@ -30,6 +30,12 @@ probes:
   - {{name: broken-page, kind: http, url: "http://127.0.0.1:{plain}/broken"}}
   - {{name: control, kind: http, url: "http://localhost:{plain}/", family: ipv4, role: control}}
   - {{name: port, kind: tcp, host: 127.0.0.1, port: {plain}}}
+"""
+SCRAPE = """
+global: {{scrape_interval: 1s, scrape_timeout: 1s}}
+scrape_configs:
+  - job_name: fogbell
+    static_configs: [{{targets: ["127.0.0.1:{agent}"]}}]
 """
 HEALTHY = {"mx-direct", "signed", "page", "control", "port"}
 
@@ -54,7 +60,10 @@ def house(tmp_path: Path) -> Iterator[House]:
         validator = stack.enter_context(unbound(tmp_path / "unbound", names))
         web = stack.enter_context(nginx(tmp_path / "nginx"))
         port = free_port()
-        scraper = stack.enter_context(prometheus(tmp_path / "prometheus", port))
+        (tmp_path / "prometheus").mkdir()
+        scrape = tmp_path / "prometheus" / "prometheus.yml"
+        scrape.write_text(SCRAPE.format(agent=port))
+        scraper = stack.enter_context(prometheus(scrape))
         config = tmp_path / "fogbell.yml"
         config.write_text(
             CONFIG.format(folder=tmp_path, nsd=names.port, unbound=validator.port, tls=web.tls, plain=web.plain, authority=web.authority)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import trustme
 
-from tests.real.processes import Program, accepts, free_port, running
+from tests.processes import Program, accepts, free_port, running
 from tests.servers import require
 
 NGINX = """

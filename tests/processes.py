@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-READY_SECONDS = 20.0
+READY_SECONDS = 30.0
 """How long a program may take to answer, or a fact to become true, on a busy machine."""
 
 

@@ -1,4 +1,4 @@
-"""Prometheus, which scrapes one agent every second, asked in PromQL."""
+"""A real Prometheus on loopback, asked in PromQL."""
 
 import urllib.parse
 from collections.abc import Iterator, Mapping
@@ -7,15 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.real.processes import Program, answers, eventually, fetch_json, free_port, running
+from tests.processes import Program, answers, eventually, fetch_json, free_port, running
 from tests.servers import require
-
-CONFIG = """
-global: {{scrape_interval: 1s, scrape_timeout: 1s}}
-scrape_configs:
-  - job_name: fogbell
-    static_configs: [{{targets: ["127.0.0.1:{agent}"]}}]
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +30,12 @@ class Prometheus:
         """Answer an instant query.
 
         Raises:
-            AssertionError: where Prometheus does not like the query.
+            ValueError: where Prometheus refuses it.
 
         """
         document: Any = fetch_json(f"http://127.0.0.1:{self.port}/api/v1/query?{urllib.parse.urlencode({'query': promql})}")
-        assert document["status"] == "success", document
+        if document["status"] != "success":
+            raise ValueError(document["error"])
         return [
             Sample({name: value for name, value in series["metric"].items() if name != "__name__"}, float(series["value"][1]))
             for series in document["data"]["result"]
@@ -53,12 +47,9 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(folder: Path, agent_port: int) -> Iterator[Prometheus]:
-    """Run Prometheus, which scrapes the agent on this port, while the block runs."""
-    folder.mkdir()
-    port = free_port()
-    config = folder / "prometheus.yml"
-    config.write_text(CONFIG.format(agent=agent_port))
+def prometheus(config: Path) -> Iterator[Prometheus]:
+    """Run Prometheus with this configuration while the block runs; its data and log lie beside the file."""
+    folder, port = config.parent, free_port()
     command = [
         require("prometheus"),
         f"--config.file={config}",
