@@ -1,11 +1,10 @@
 """The agent's life: open, serve, reload, stop. Wires the parts; none of them knows the others."""
 
 import asyncio
-import contextlib
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,8 @@ log = logging.getLogger("fogbell.agent")
 FLUSH_SECONDS = 2.0
 STOP_SECONDS = 1.0
 """How long an answer that is being sent may still take when the agent stops."""
+WARNINGS_TOLD = 20
+"""How many of a configuration's warnings are logged; `fogbell check` tells more."""
 
 
 class StartError(Exception):
@@ -59,6 +60,7 @@ class Daemon:
         self._watch = Watch(of_this_machine(reloader.secrets), self._own, self._state, self._feed, histograms=options.histograms)
         self._renderer = Renderer(self._watch.exporter, self._own.registry)
         self._stopping = asyncio.Event()
+        self._hangup = asyncio.Event()
         self._reloading = asyncio.Lock()
         self._jobs = reloader.configuration.jobs
         self._last_reload = LastReload(ok=True, when=time.time())
@@ -72,15 +74,17 @@ class Daemon:
 
         """
         async with AsyncExitStack() as stack:
+            stack.callback(self._reloader.close)
             await stack.enter_async_context(self._web())
             await stack.enter_async_context(self._work())
             self._note_reload(())
             self._listen_to_signals()
-            for chore in (self._flush(), self._look_at_clocks(), self._feed_watchdog(), self._follow_files()):
-                stack.enter_context(_going(chore))
+            for chore in (self._flush(), self._look_at_clocks(), self._feed_watchdog(), self._follow_files(), self._heed_hangups()):
+                await stack.enter_async_context(_going(chore))
             self._ready = True
             machine.settle_garbage()
             systemd.notify("READY=1")
+            _tell_warnings(self._reloader.configuration)
             log.info(
                 "watching %d probes",
                 len(self._jobs),
@@ -122,6 +126,7 @@ class Daemon:
         self._jobs = configuration.jobs
         counts = {"added": len(difference.added), "changed": len(difference.changed), "removed": len(difference.removed)}
         log.info("configuration reloaded", extra=counts)
+        _tell_warnings(configuration)
 
     def _note_reload(self, mistakes: Sequence[str]) -> None:
         now = time.time()
@@ -174,10 +179,13 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for name in ("SIGTERM", "SIGINT"):
             _on_signal(loop, name, self.stop)
-        _on_signal(loop, "SIGHUP", self._reload_soon)
+        _on_signal(loop, "SIGHUP", self._hangup.set)
 
-    def _reload_soon(self) -> None:
-        self._hangup = asyncio.get_running_loop().create_task(self.reload(), name="reload")
+    async def _heed_hangups(self) -> None:
+        while True:
+            await self._hangup.wait()
+            self._hangup.clear()
+            await self.reload()
 
     async def _flush(self) -> None:
         while self._state is not None:
@@ -204,14 +212,22 @@ class Daemon:
                 await self.reload()
 
 
-@contextlib.contextmanager
-def _going(chore: Coroutine[None, None, None]) -> Iterator[None]:
+def _tell_warnings(configuration: Configuration) -> None:
+    for warning in configuration.warnings[:WARNINGS_TOLD]:
+        log.warning("the configuration works, but %s", warning)
+    if len(configuration.warnings) > WARNINGS_TOLD:
+        log.warning("the configuration has more warnings; `fogbell check` tells them")
+
+
+@asynccontextmanager
+async def _going(chore: Coroutine[None, None, None]) -> AsyncIterator[None]:
     task = asyncio.get_running_loop().create_task(chore)
     task.add_done_callback(_tell)
     try:
         yield
     finally:
         task.cancel()
+        await asyncio.wait({task})
 
 
 def _tell(task: asyncio.Task[None]) -> None:
