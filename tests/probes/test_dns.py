@@ -295,6 +295,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "nothing to compare": ({"compare": True}, "compare needs at least two resolvers"),
     "nothing to follow": ({"follow": True}, "records of type A point at nothing"),
     "no name": ({"query": "a..b"}, "'a..b' is no domain name"),
+    "no duration": ({"query_timeout": "5x"}, "must be a duration, such as 500ms"),
     "no time at all": ({"query_timeout": "0s"}, "a duration from 1ms to 7d"),
     "unknown": ({"resolver": "system"}, "Extra inputs are not permitted"),
 }
