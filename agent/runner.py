@@ -14,6 +14,7 @@ from probes.core.codes import known
 from probes.core.context import Context, Secrets, Shared
 from probes.core.contract import Failed, Inconclusive, Outcome, Run, Stopped
 from probes.core.reasons import Reason
+from probes.core.text import shown
 from probes.lib.resolve import SystemResolver
 
 log = logging.getLogger("fogbell.runner")
@@ -52,7 +53,7 @@ async def run_once(job: Job, shared: Shared, late_since: Callable[[float], bool]
         outcome=outcome,
         reason=stopped.reason if stopped else None,
         failed_step=_failed_step(stopped, context),
-        message=stopped.message[:_MESSAGE_CHARACTERS] if stopped else "",
+        message=shown(stopped.message[:_MESSAGE_CHARACTERS]) if stopped else "",
         code=known(stopped.code) if stopped else "",
         steps=tuple(sorted(context.steps, key=attrgetter("started"))) if len(context.steps) > 1 else tuple(context.steps),
         measured=tuple(context.measured),

@@ -40,6 +40,7 @@ from pydantic import AfterValidator, Field, model_validator
 from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Settings, Workload
 from probes.core.reasons import Reason
+from probes.core.text import shown
 from probes.lib.connect import FAMILIES, KERNEL_MEASUREMENTS, Family, connect, kernel_view, measure_kernel
 from probes.lib.dialogue import (
     CAPABILITIES,
@@ -50,7 +51,6 @@ from probes.lib.dialogue import (
     ask_for_tls,
     read_text,
     send_line,
-    shown,
     smtp_refusal_in,
 )
 from probes.lib.regex import Pattern, catch

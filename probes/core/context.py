@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Protocol
 
 from probes.core.contract import Sample, Secret, Step
+from probes.core.text import shown
 
 EVIDENCE_CHARACTERS = 500
 """Longest evidence value kept; a hostile answer must not fill memory."""
@@ -89,7 +90,7 @@ class Context:
     def evidence(self, name: str, value: object) -> None:
         """Keep a fact an administrator can paste into a ticket. Never give it a secret."""
         text = str(value)
-        self.evidence_found[name] = text if len(text) <= EVIDENCE_CHARACTERS else text[:EVIDENCE_CHARACTERS] + "…"
+        self.evidence_found[name] = shown(text if len(text) <= EVIDENCE_CHARACTERS else text[:EVIDENCE_CHARACTERS] + "…")
 
     def secret(self, secret: Secret) -> str:
         """Return the current value of a secret."""

@@ -12,6 +12,7 @@ from ipaddress import IPv6Address, ip_address
 
 from probes.core.contract import Failed
 from probes.core.reasons import Reason
+from probes.core.text import shown
 from probes.lib.wire import Wire
 
 LINE_BYTES = 4096
@@ -35,11 +36,6 @@ class Protocol(StrEnum):
     SMTP = "smtp"
     IMAP = "imap"
     POP3 = "pop3"
-
-
-def shown(text: str) -> str:
-    """Return `text` with control characters escaped, fit for a terminal or a page."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 async def read_text(wire: Wire) -> str:

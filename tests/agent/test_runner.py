@@ -37,6 +37,17 @@ async def test_a_probe_that_returns_is_ok_with_its_steps_phases_measurements_and
     assert not result.tainted
 
 
+async def test_nothing_that_a_terminal_obeys_comes_out_of_a_run() -> None:
+    async def run(ctx: Context, _: NoSettings) -> None:
+        ctx.evidence("body_begins", "\x1b]0;gone\x07 grüße \x9b2J\u202e\ud800")
+        raise Failed(Reason.CONTENT_MISMATCH, "heard \x1b[2J\r\n")
+
+    result = await run_once(job(run), SHARED)
+
+    assert dict(result.evidence) == {"body_begins": r"\x1b]0;gone\x07 grüße \x9b2J\u202e\ud800"}
+    assert result.message == r"heard \x1b[2J\r\n"
+
+
 async def test_the_innermost_step_that_failed_is_to_blame() -> None:
     async def run(ctx: Context, _: NoSettings) -> None:
         with ctx.step("request"), ctx.step("resolve"):
