@@ -15,7 +15,7 @@ from probes.lib.durations import seconds
 
 MASK = "<secret>"
 
-_LOGIN = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_LOGIN = re.compile(r"(?<=://)[^/]+(?=@)")
 _PLAIN = re.compile(r"[A-Za-z0-9_/][A-Za-z0-9_./@+-]*")
 _UNPRINTABLE = re.compile("[^\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 

@@ -169,6 +169,12 @@ def test_a_secret_written_in_place_works_with_a_warning_and_is_never_shown(tmp_p
     ]
 
 
+@pytest.mark.parametrize("login", ["user:hun@ter2", "us er:hunter2", "user@example.org:hunter2"])
+def test_all_of_a_login_is_masked(tmp_path: Path, login: str) -> None:
+    shown = masked(loaded(tmp_path, f'probes: [{{name: a, kind: watch, host: "https://{login}@example.org/?a=b"}}]'))
+    assert '"https://<secret>@example.org/?a=b"' in shown
+
+
 def test_files_are_found_from_the_folder_of_the_file_that_names_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inside, outside = tmp_path / "inside", tmp_path / "outside"
     inside.mkdir()
