@@ -35,8 +35,6 @@ _25._tcp.contoso-example.mail.protection.outlook.test 300 IN TLSA 3 1 1 {"ab" * 
 GOOD = ns.zone(ZONE)
 A, MX = {"query": "last.contoso.example"}, {"query": "contoso.example", "record": "MX"}
 
-TRANSPORTS = ("udp", "tcp", "tls", "https")
-
 
 async def run(settings: dict[str, Any], deadline: float = 10.0, shared: Shared = SHARED) -> Run:
     """Run the probe once, as the agent would, with a short limit for each question and trust in the tests' authority."""
