@@ -24,7 +24,6 @@ class _Counts:
     inconclusive: int = 0
     skipped: int = 0
     tainted: int = 0
-    cleanup_failures: int = 0
     shown_ok: bool = False
     """Whether what is shown is a run that was ok; then most lines of the next one are the same."""
     reasons: dict[Reason, int] = field(default_factory=dict)
@@ -71,14 +70,14 @@ class Exporter:
         """Take a finished run. `failing_since` is the Unix time of the first failed run of the present failure."""
         counts = self._counts[run.probe]
         counts.runs += 1
-        self._put_count(c.RUNS, run.probe, counts.runs)
-        self._put_gauge(c.LAST_RUN, run.probe, run.started)
+        self._put_value(c.RUNS, run.probe, counts.runs)
+        self._put_value(c.LAST_RUN, run.probe, run.started)
         if run.tainted:
             counts.tainted += 1
-            self._put_count(c.TAINTED, run.probe, counts.tainted)
+            self._put_value(c.TAINTED, run.probe, counts.tainted)
         if run.outcome is Outcome.INCONCLUSIVE:
             counts.inconclusive += 1
-            self._put_count(c.INCONCLUSIVE, run.probe, counts.inconclusive)
+            self._put_value(c.INCONCLUSIVE, run.probe, counts.inconclusive)
             return
         if run.outcome is Outcome.FAILED:
             self._count_failure(run, counts)
@@ -89,15 +88,15 @@ class Exporter:
     def show(self, run: Run, failing_since: float | None, last_success: float | None) -> None:
         """Put the gauges of a conclusive run, also of one remembered from before a restart."""
         probe, counts = run.probe, self._counts[run.probe]
-        self._put_gauge(c.DURATION, probe, run.seconds)
-        self._put_gauge(c.LAST_CONCLUSIVE, probe, run.started)
+        self._put_value(c.DURATION, probe, run.seconds)
+        self._put_value(c.LAST_CONCLUSIVE, probe, run.started)
         if last_success is not None:
-            self._put_gauge(c.LAST_SUCCESS, probe, last_success)
+            self._put_value(c.LAST_SUCCESS, probe, last_success)
         self._put(c.STEP_DURATION, probe, series.steps(c.STEP_DURATION.name, run))
         self._put(c.PHASE, probe, series.phases(c.PHASE.name, run))
         ok = run.outcome is Outcome.OK
         if not (ok and counts.shown_ok):
-            self._put_gauge(c.SUCCESS, probe, int(ok))
+            self._put_value(c.SUCCESS, probe, int(ok))
             self._put(c.FAILED, probe, series.failed(c.FAILED.name, run))
             since = "" if failing_since is None else series.line(c.FAILING_SINCE.name, probe, failing_since)
             self._put(c.FAILING_SINCE, probe, since)
@@ -106,13 +105,13 @@ class Exporter:
 
     def show_last_run(self, run: Run) -> None:
         """Put the time of a run remembered from before a restart."""
-        self._put_gauge(c.LAST_RUN, run.probe, run.started)
+        self._put_value(c.LAST_RUN, run.probe, run.started)
 
     def skip(self, probe: str, count: int) -> None:
         """Count starts that did not happen."""
         counts = self._counts[probe]
         counts.skipped += count
-        self._put_count(c.SKIPPED, probe, counts.skipped)
+        self._put_value(c.SKIPPED, probe, counts.skipped)
 
     def forget(self, probe: str) -> None:
         """Let a removed probe's series go."""
@@ -142,18 +141,16 @@ class Exporter:
         else:
             self._lines[family.name].pop(probe, None)
 
-    def _put_gauge(self, family: Family, probe: str, value: float) -> None:
+    def _put_value(self, family: Family, probe: str, value: float) -> None:
         self._lines[family.name][probe] = f'{family.name}{{probe="{probe}"}} {value!r}\n'.encode()
-
-    _put_count = _put_gauge
 
     def _put_counters(self, probe: str) -> None:
         for family in (c.RUNS, c.FAILURES, c.INCONCLUSIVE, c.SKIPPED, c.TAINTED, c.CLEANUP_FAILURES):
-            self._put_count(family, probe, 0)
+            self._put_value(family, probe, 0)
 
     def _count_failure(self, run: Run, counts: _Counts) -> None:
         counts.failures += 1
-        self._put_count(c.FAILURES, run.probe, counts.failures)
+        self._put_value(c.FAILURES, run.probe, counts.failures)
         if run.reason is not None:
             counts.reasons[run.reason] = counts.reasons.get(run.reason, 0) + 1
         text = "".join(series.line(c.REASONS.name, run.probe, count, (("reason", reason),)) for reason, count in counts.reasons.items())
