@@ -93,11 +93,11 @@ def _address(text: str) -> Address:
         raise typer.BadParameter(str(error)) from error
 
 
-def _load(path: Path, *, secrets: bool = True) -> Configuration:
+def _load(path: Path, *, secrets: bool = True, code: int = EXIT_CONFIGURATION) -> Configuration:
     try:
         return load(path, secrets=secrets)
     except ConfigurationError as error:
-        raise _stop(str(error), EXIT_CONFIGURATION) from None
+        raise _stop(str(error), code) from None
 
 
 async def _serve(reloader: Reloader, options: Options) -> None:
@@ -143,10 +143,10 @@ def check(
     *,
     no_secrets: Annotated[bool, typer.Option("--no-secrets", help="Do not read the secrets the configuration names.")] = False,
 ) -> None:
-    """Say every mistake of the configuration, then what it will do."""
+    """Say every mistake of the configuration, then what it will do. Exit: 0 right, 1 with mistakes."""
     from agent.config.plan import plan, table  # noqa: PLC0415
 
-    configuration = _load(config, secrets=not no_secrets)
+    configuration = _load(config, secrets=not no_secrets, code=EXIT_FAILED)
     for warning in configuration.warnings:
         _say(f"warning: {warning}")
     Console().print(table(plan(configuration)))

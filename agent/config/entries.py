@@ -39,9 +39,10 @@ def read_entry(node: Node, where: str, reading: Reading, rules: Rules) -> Built 
     keys = read_model(Keys, node, reading, where, data={key: data.pop(key) for key in COMMON & data.keys()})
     probe = _kind(node, where, reading, rules.registry)
     settings = None if probe is None else read_model(probe.settings, node, reading, where, also=COMMON, data=data)
-    if keys is None or probe is None or settings is None or trapped:
+    if keys is None or probe is None or trapped:
         return None
-    return _built(keys.value, probe, settings, _Judge(node, where, reading, rules))
+    rhythm = _Judge(node, where, reading, rules).rhythm(keys.value, probe)
+    return None if rhythm is None or settings is None else _built(keys.value, probe, settings, rhythm, rules.defaults)
 
 
 def _kind(node: Block, where: str, reading: Reading, registry: Registry) -> Probe[Any] | None:
@@ -55,7 +56,7 @@ def _kind(node: Block, where: str, reading: Reading, registry: Registry) -> Prob
 
 @dataclass(frozen=True, slots=True)
 class _Judge:
-    """What is left to judge once every value by itself is right."""
+    """What is left to judge once every common key by itself is right."""
 
     node: Block
     where: str
@@ -65,6 +66,14 @@ class _Judge:
     def mistake(self, key: str, what: str) -> None:
         at = self.node.values.get(key) or self.node.values["name"]
         self.reading.page.mistake(at, f"{self.where}.{key}", what)
+
+    def rhythm(self, keys: Keys, probe: Probe[Any]) -> tuple[float, float] | None:
+        """Return interval and timeout, or note everything that is wrong with them and the tenant and return None."""
+        interval = self.interval(keys, probe)
+        timeout = None if interval is None else self.timeout(keys, probe, interval)
+        if not self.tenant_is_known(keys) or interval is None or timeout is None:
+            return None
+        return interval, timeout
 
     def interval(self, keys: Keys, probe: Probe[Any]) -> float | None:
         interval = keys.interval or self.rules.defaults.interval or probe.interval
@@ -93,15 +102,11 @@ class _Judge:
         return False
 
 
-def _built(keys: Keys, probe: Probe[Any], settings: Read[Settings], judge: _Judge) -> Built | None:
-    interval = judge.interval(keys, probe)
-    timeout = None if interval is None else judge.timeout(keys, probe, interval)
-    if not judge.tenant_is_known(keys) or interval is None or timeout is None:
-        return None
+def _built(keys: Keys, probe: Probe[Any], settings: Read[Settings], rhythm: tuple[float, float], defaults: Defaults) -> Built:
     own = probe.place(settings.value)
     place = Place(keys.layer or own.layer, keys.workload or own.workload)
-    labels = tuple(sorted((judge.rules.defaults.labels | keys.labels).items()))
-    job = Job(keys.name, keys.kind, probe, settings.value, interval, timeout, place, keys.role, keys.tenant or "", labels)
+    labels = tuple(sorted((defaults.labels | keys.labels).items()))
+    job = Job(keys.name, keys.kind, probe, settings.value, *rhythm, place, keys.role, keys.tenant or "", labels)
     return Built(_line(job, settings.text), job, settings.secrets)
 
 

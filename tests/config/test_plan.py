@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from agent.__main__ import app
 from agent.config import load
 from agent.config.plan import ROWS, plan, sentence, series_of, table
 from agent.exporter import Exporter
@@ -97,3 +99,11 @@ def test_a_long_name_is_folded_and_never_cut(tmp_path: Path) -> None:
     lines = shown(tmp_path, f"probes: [{{name: {name}, kind: dns, query: x}}]", width=60).splitlines()
     width = lines[0].index("kind")
     assert name in "".join(line[:width].strip() for line in lines)
+
+
+@pytest.mark.parametrize(("kind", "command", "status"), [("tcp", ["check"], 0), ("tpc", ["check"], 1), ("tpc", ["once", "a"], 2)])
+def test_the_exit_status_tells_scripts_whether_the_configuration_is_right(
+    kind: str, command: list[str], status: int, tmp_path: Path
+) -> None:
+    (tmp_path / "fogbell.yml").write_text(f"probes: [{{name: a, kind: {kind}, host: 192.0.2.1, port: 1}}]")
+    assert CliRunner().invoke(app, [*command, "--config", str(tmp_path)]).exit_code == status
