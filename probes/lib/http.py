@@ -219,8 +219,9 @@ class _Reading:
     async def answer_to(self, message: bytes) -> Response:
         """Send `message` and wait for the whole answer."""
         self._wire.listen(self.feed, self.end)
-        self._wire.write(message)
+        # Before, not after: the answer may come while the kernel is still at it, and that time would be in no phase.
         self.sent = perf_counter()
+        self._wire.write(message)
         await self._done
         if self._answer is None:
             raise self._failure or self._wire.stopped()

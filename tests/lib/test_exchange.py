@@ -37,6 +37,15 @@ class Pieces:
     pause_reading = resume_reading = abort
 
 
+async def test_an_answer_while_the_question_is_still_being_sent_has_taken_time() -> None:
+    ctx = context()
+    with socket.socket() as sock:
+        wire = Wire(sock, ("127.0.0.1", 1))
+        wire.transport = Pieces(wire, [b"HTTP/1.1 204 No Content\r\n\r\n"])
+        await exchange(ctx, wire, b"GET", "GET", Wanted())
+    assert ctx.open_steps[-1].phases["processing"] > 0
+
+
 async def answered(pieces: list[bytes], wanted: Wanted) -> tuple[object, ...]:
     with socket.socket() as sock:
         wire = Wire(sock, ("127.0.0.1", 1))
