@@ -221,6 +221,7 @@ def _version(*, version: Annotated[bool, typer.Option("--version", help="Print t
 
 def main() -> None:
     """Run the command line."""
+    machine.fill_standard_streams()
     app()
 
 

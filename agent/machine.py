@@ -2,8 +2,10 @@
 
 import gc
 import logging
+import os
 import sys
 import time
+from pathlib import Path
 
 log = logging.getLogger("fogbell.machine")
 
@@ -32,6 +34,17 @@ def prepare() -> None:
 
 _YOUNG_OBJECTS = 5000
 """How many new objects a collection waits for. Python's own 700 makes one every few runs."""
+
+
+def fill_standard_streams() -> None:
+    """Put nothing in the place of closed standard streams; a socket would take their number, and libuv aborts when it closes such a one."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - for the life of the process
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
 
 
 def settle_garbage() -> None:

@@ -37,6 +37,14 @@ def test_the_soft_limit_of_open_files_is_raised_to_the_hard_one() -> None:
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 0
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_standard_stream_changes_nothing(tmp_path: Path, closed: str) -> None:
+    config = tmp_path / "fogbell.yml"
+    config.write_text("probes: [{name: nobody, kind: tcp, host: 127.0.0.1, port: 1}]")
+    command = f'exec "$0" -m agent once nobody --config "$1" {closed}'
+    assert subprocess.run(["sh", "-c", command, sys.executable, str(config)], check=False).returncode == 1
+
+
 def test_what_lives_at_the_start_is_out_of_later_collections() -> None:
     machine.settle_garbage()
     assert gc.get_freeze_count() > 1000
