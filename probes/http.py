@@ -46,7 +46,7 @@ from pydantic import AfterValidator, Field, model_validator
 from probes.core.context import Context
 from probes.core.contract import Failed, Inconclusive, Layer, Measurement, Place, Probe, Secret, Settings, Workload
 from probes.core.reasons import Reason
-from probes.lib.connect import FAMILIES, KERNEL_MEASUREMENTS, Family, measure_kernel
+from probes.lib.connect import FAMILIES, KERNEL_MEASUREMENTS, Family, fits, measure_kernel
 from probes.lib.http import BODY_BYTES, Headers, Request, Response, Wanted, fetch
 from probes.lib.http_expect import Expect, FieldName, judge_content, judge_status, status_range
 from probes.lib.proxy import Proxy, ProxyUrl, basic, route_to
@@ -130,6 +130,13 @@ class HttpCheck(Settings):
         named = [name for name in self.headers if name.lower() == "authorization"]
         if len([one for one in (self.basic_auth, self.bearer, *named) if one]) > 1:
             raise ValueError("basic_auth, bearer and a header Authorization exclude each other; give one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        host = parse(self.url).host
+        if self.proxy is None and not fits(host, FAMILIES[self.family]):
+            raise ValueError(f"family: {self.family} excludes the address {host}; leave family out")
         return self
 
     @cached_property

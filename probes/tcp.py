@@ -41,7 +41,7 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Settings, Workload
 from probes.core.reasons import Reason
 from probes.core.text import shown
-from probes.lib.connect import FAMILIES, KERNEL_MEASUREMENTS, Family, connect, kernel_view, measure_kernel
+from probes.lib.connect import FAMILIES, KERNEL_MEASUREMENTS, Family, connect, fits, kernel_view, measure_kernel
 from probes.lib.dialogue import (
     CAPABILITIES,
     FAREWELL,
@@ -107,6 +107,8 @@ class TcpCheck(Settings):
     def _consistent(self) -> Self:
         if not (self.port or self.usual_port):
             raise ValueError("port is needed, because neither starttls nor greeting names a mail protocol")
+        if not fits(self.host, FAMILIES[self.family]):
+            raise ValueError(f"family: {self.family} excludes the address {self.host}; leave family out")
         if self.starttls is not None and self.tls is True:
             raise ValueError("tls: true speaks TLS from the first byte and excludes starttls; give one of them")
         if self.starttls is not None and self.greeting not in {None, self.starttls}:

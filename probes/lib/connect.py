@@ -82,16 +82,25 @@ async def first_address(ctx: Context, host: str, family: int = socket.AF_UNSPEC)
     """Return the first address of `host`, timed as the phase resolve. An address is its own, also one with a zone (`fe80::1%eth0`).
 
     Raises:
-        Failed: with a `dns_*` reason.
+        Failed: with a `dns_*` reason; UNREACHABLE where an address is of another kind than `family`.
 
     """
     if is_address(host.partition("%")[0]):
+        if not fits(host, family):
+            raise Failed(Reason.UNREACHABLE, f"{host} is not of the kind of address that `family` allows")
         return host
     with ctx.phase("resolve"):
         addresses = await ctx.shared.lookup(host, family)
         if not addresses:
             raise Failed(Reason.DNS_NO_DATA, f"{host}: no address")
     return addresses[0]
+
+
+def fits(host: str, family: int) -> bool:
+    """Say whether `host` can have an address of this family: a name may, an address has its own."""
+    if family == socket.AF_UNSPEC or not is_address(host.partition("%")[0]):
+        return True
+    return family == (socket.AF_INET6 if ":" in host else socket.AF_INET)
 
 
 def kernel_view(wire: Wire) -> KernelView | None:

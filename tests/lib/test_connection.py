@@ -217,6 +217,13 @@ async def test_an_address_with_a_zone_is_no_name() -> None:
     assert phases(ctx) == ["connect"]
 
 
+@pytest.mark.parametrize(("host", "family"), [("127.0.0.1", socket.AF_INET6), ("::1", socket.AF_INET), ("::1%1", socket.AF_INET)])
+async def test_an_address_of_another_kind_than_wanted_is_not_connected_to(host: str, family: int) -> None:
+    with pytest.raises(Failed, match="not of the kind") as caught:
+        await connect(context(), host, 1, family=family)
+    assert caught.value.reason is Reason.UNREACHABLE
+
+
 @pytest.mark.parametrize(
     ("number", "reason", "kind"),
     [

@@ -141,6 +141,7 @@ async def test_twenty_handshakes_at_once_keep_their_certificates_apart() -> None
         ({"bearer": {"env": "A"}, "headers": {"authorization": "x"}}, "exclude each other"),
         ({"proxy": "socks5://localhost:1080"}, "a proxy is written http://host:port"),
         ({"tls": {"server_name": "a b"}}, "no host name"),
+        ({"url": "http://127.0.0.1/", "family": "ipv6"}, "family: ipv6 excludes the address 127.0.0.1"),
         ({"family": "ipv5"}, "Input should be 'any', 'ipv4' or 'ipv6'"),
     ],
 )

@@ -340,6 +340,7 @@ def test_a_mail_protocol_knows_its_port(settings: Mapping[str, Any], port: int) 
         pytest.param({}, "port is needed", id="no port"),
         pytest.param({"greeting": "^SSH"}, "port is needed", id="no port, other protocol"),
         pytest.param({"port": 0}, "greater than or equal to 1", id="port 0"),
+        pytest.param({"port": 1, "host": "::1", "family": "ipv4"}, "family: ipv4 excludes the address ::1", id="family"),
         pytest.param({"starttls": "smtp", "tls": True}, "excludes starttls", id="both ways of TLS"),
         pytest.param({"starttls": "smtp", "greeting": "^220"}, "implies it", id="greeting twice"),
         pytest.param({"port": 1, "greeting": "("}, r"not a regular expression \(RE2 syntax\): missing \)", id="regular expression"),
