@@ -109,6 +109,7 @@ async def exchange(ctx: Context, wire: Wire, message: bytes, method: str, wanted
         return await reading.answer_to(message)
     finally:
         reading.tell_phases(ctx)
+        reading.tell_half(ctx)
 
 
 async def fetch(
@@ -272,6 +273,11 @@ class _Reading:
             ctx.add_phase("transfer", now - self.first)
         if not self.last:
             ctx.open_steps[-1].open_phases.append("transfer" if self.first else "processing")
+
+    def tell_half(self, ctx: Context) -> None:
+        """Keep the status of an answer whose body never came whole; of a whole one there is more to tell, and others do."""
+        if self._head_done and self._answer is None:
+            ctx.evidence("status", self._status)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header field; what comes behind the body is none (RFC 9110 6.5.1), and may have no end."""

@@ -148,6 +148,14 @@ async def test_a_certificate_is_read_from_the_handshake_that_it_failed(flaw: Fla
     assert heard == []
 
 
+@pytest.mark.parametrize(
+    ("server", "told"),
+    [(hostile.resets_in_header, None), (hostile.resets_in_body, "200"), (hostile.endless_body, "200"), (hostile.gzip_bomb, "200")],
+)
+async def test_the_status_of_half_an_answer_is_told(server: Callable[[], hostile.Server], told: str | None) -> None:
+    assert dict((await run(server())).evidence).get("status") == told
+
+
 async def test_names_fail_as_the_resolver_says() -> None:
     missing = await run_url("http://missing.test/")
     silent = await run_url("http://silent.test/", deadline=0.2)
