@@ -1,5 +1,6 @@
 """The exporter: golden text for each state a probe can be in, with prometheus-client's own parsers as judge."""
 
+import asyncio
 import gzip
 from collections.abc import Iterable
 from dataclasses import replace
@@ -156,3 +157,11 @@ def test_names_and_help_texts_keep_the_conventions() -> None:
         assert family.help.endswith("."), family.name
         assert (family.kind == "counter") == family.name.endswith("_total"), family.name
         assert not family.name.endswith(("_ms", "_millis", "_percent")), family.name
+
+
+async def test_scrapers_that_come_together_share_one_rendering() -> None:
+    renderer = Renderer(exporter_of_page(), CollectorRegistry())
+    one, two, other = await asyncio.gather(renderer(TEXT, ""), renderer(TEXT, ""), renderer(TEXT, "gzip"))
+    assert one is two
+    assert other is not one
+    renderer.close()

@@ -3,11 +3,12 @@
 import io
 import json
 import logging
+import queue
 from pathlib import Path
 
 import pytest
 
-from agent.logs import logging_to
+from agent.logs import _Patient, logging_to
 
 log = logging.getLogger("fogbell.trial")
 
@@ -48,3 +49,12 @@ def test_dev_full_would_fail_without_that() -> None:
     full.write("line")
     with pytest.raises(OSError, match="No space left"):
         full.close()
+
+
+def test_a_log_that_nobody_writes_loses_lines_and_holds_up_nothing() -> None:
+    waiting: queue.Queue[logging.LogRecord] = queue.Queue(1)
+    handler = _Patient(waiting)
+    for text in ("first", "second"):
+        handler.handle(logging.LogRecord("fogbell", logging.INFO, "", 0, text, None, None))
+    assert waiting.get_nowait().getMessage() == "first"
+    assert waiting.empty()

@@ -183,3 +183,20 @@ async def test_an_error_around_a_run_is_told_and_does_not_stop_the_rhythm(caplog
     assert len(rhythm.starts) == 3
     assert "could not handle a finished run" in caplog.text
     await rhythm.scheduler.stop()
+
+
+async def test_a_timer_that_is_early_waits_for_the_rest() -> None:
+    loop, starts = asyncio.get_running_loop(), list[float]()
+
+    def slow_clock() -> float:
+        return loop.time() * 0.9
+
+    async def run(_: Job) -> None:
+        starts.append(slow_clock())
+
+    scheduler = Scheduler(run, lambda *_: None, lambda _: None, slow_clock, slow_clock)
+    scheduler.add(job(_nothing, interval=10))
+    await asyncio.sleep(50)
+    await scheduler.stop()
+    assert len(starts) >= 3
+    assert [round(b - a, 2) for a, b in pairwise(starts)] == [10.0] * (len(starts) - 1)

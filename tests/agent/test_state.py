@@ -85,3 +85,25 @@ async def test_a_full_disk_loses_nothing_and_is_tried_again(tmp_path: Path, capl
     with sqlite3.connect(tmp_path / "fogbell.sqlite") as database:
         assert database.execute("SELECT length(record) FROM probe").fetchall() == [(100_000,)]
     database.close()
+
+
+async def test_a_write_that_fails_half_way_leaves_nothing_and_is_tried_again(tmp_path: Path) -> None:
+    state = State(tmp_path)
+    await state.open()
+    assert state._database is not None
+    state._database.execute("CREATE TRIGGER no BEFORE INSERT ON probe WHEN NEW.name = 'b' BEGIN SELECT RAISE(FAIL, 'no'); END")
+    state.remember(A)
+    state.remember(B)
+    await state.flush()
+    assert state._database.execute("SELECT count(*) FROM probe").fetchone() == (0,)
+    state._database.execute("DROP TRIGGER no")
+    await state.close()
+    again = State(tmp_path)
+    assert await again.open() == (A, B)
+    await again.close()
+
+
+async def test_a_file_that_cannot_be_opened_is_named_with_what_to_look_at(tmp_path: Path) -> None:
+    (tmp_path / "fogbell.sqlite").mkdir()
+    with pytest.raises(StateError, match=r"cannot be used .*; is it writable, and is the disk full\?"):
+        await State(tmp_path).open()

@@ -7,7 +7,7 @@ import pytest
 
 from agent.exporter.own import Own
 from agent.job import Job
-from agent.record import encode
+from agent.record import decode, encode
 from agent.state import Remembered
 from agent.watch import Watch
 from agent.web import Feed
@@ -171,3 +171,30 @@ async def test_a_probe_that_became_another_kind_starts_anew() -> None:
     w.change(job(script, interval=600, kind="other"))
     await w.stop()
     assert len(w.history.of("page").ring) == 0
+
+
+class Follower:
+    """Somebody who follows every run."""
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+
+    def __len__(self) -> int:
+        return 1
+
+    def publish(self, record: bytes) -> None:
+        self.heard.append(record)
+
+
+async def test_those_who_follow_hear_every_run_and_without_a_memory_a_removed_probe_is_gone_all_the_same() -> None:
+    follower = Follower()
+    w = Watch(SHARED, Own("0"), None, follower)
+    script = Scripted(failed(Reason.TIMEOUT), None)
+    w.describe([job(script, interval=0.01)])
+    w.start()
+    await script.over.wait()
+    await asyncio.sleep(0)
+    w.remove("page")
+    await w.stop()
+    assert [decode(record).outcome for record in follower.heard] == [Outcome.FAILED, Outcome.OK]
+    assert w.history.of("page").last is None

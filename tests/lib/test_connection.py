@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from probes.core.context import Context, Shared
 from probes.core.contract import Failed, Inconclusive, Secret, Stopped
 from probes.core.reasons import Reason
 from probes.lib import connect as connecting
@@ -345,3 +346,13 @@ async def test_an_encrypted_key_needs_its_password_and_asks_nobody(tmp_path: Pat
         except Inconclusive as stopped:
             seen = stopped.reason
         assert seen is reason
+
+
+async def test_a_lookup_without_addresses_is_a_failure_of_names() -> None:
+    async def nothing(host: str, family: int) -> tuple[str, ...]:  # noqa: ARG001 - the shape of a lookup
+        return ()
+
+    ctx = Context("probe", Shared(nothing, lambda _: ""))
+    with pytest.raises(Failed, match=r"nowhere\.example: no address") as caught, ctx.step("connect"):
+        await connect(ctx, "nowhere.example", 80)
+    assert caught.value.reason is Reason.DNS_NO_DATA

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from probes.core.contract import Failed
+from probes.core.reasons import Reason
 from probes.lib import regex, url
 from probes.lib.jsonpath import find, steps
 from probes.lib.proxy import Proxy, Route, route_to
@@ -172,3 +174,10 @@ def test_a_login_in_the_environment_is_used_and_never_shown() -> None:
     assert found.headers == (("Proxy-Authorization", "Basic bWU6cyBjcmV0"),)
     assert "Basic" not in repr(found) + str(found)
     assert found.port == 8080
+
+
+def test_a_proxy_that_nobody_could_use_fails_in_its_own_name_without_its_password() -> None:
+    with pytest.raises(Failed, match="the environment's proxy cannot be used") as caught:
+        route_to(context(environ=(("all", "socks5://me:s3cret@proxy.example"),)), Proxy(url="environment"), url.parse("http://a.test/"))
+    assert caught.value.reason is Reason.PROXY_UNREACHABLE
+    assert "s3cret" not in caught.value.message

@@ -244,6 +244,15 @@ async def test_one_good_resolver_is_enough_where_told_so() -> None:
     assert measured(result, "resolver_success") == {(one.udp,): 1, (other.udp,): 0}
 
 
+async def test_what_a_failed_resolver_says_is_evidence_and_not_judged() -> None:
+    async with ns.name_server(GOOD) as one, ns.name_server(ns.rcode("SERVFAIL")) as other:
+        result = await run(A | {"resolvers": [other.udp, one.udp], "require": "any", "compare": True})
+
+    assert result.outcome is Outcome.OK, result
+    assert dict(result.evidence)[f"answer ({other.udp})"] == "no record"
+    assert measured(result, "resolver_success") == {(one.udp,): 1, (other.udp,): 0}
+
+
 async def test_none_is_enough_for_nobody() -> None:
     async with ns.name_server(ns.rcode("REFUSED")) as one, ns.name_server(ns.silent) as other:
         result = await run(A | {"resolvers": [one.udp, other.udp], "require": "any", "query_timeout": 0.2})

@@ -8,7 +8,7 @@ import pytest
 from agent.job import Job
 from agent.runner import run_once
 from probes.core.context import Shared
-from probes.core.contract import Layer, Outcome, Place, Run, Workload
+from probes.core.contract import Inconclusive, Layer, Outcome, Place, Run, Workload
 from probes.core.reasons import Reason
 from probes.dns_m365_domain import PROBE, Checks, MailDomain
 from probes.lib import mail_records
@@ -341,6 +341,17 @@ async def test_a_policy_host_that_says_nothing_times_out(monkeypatch: pytest.Mon
         result = await run(zone({}), settings, Shared(lookup, SHARED.secret))
 
     assert (result.failed_step, result.reason) == ("mta_sts_policy", Reason.TIMEOUT)
+
+
+async def test_what_the_agent_could_not_find_out_is_no_finding() -> None:
+    async def lookup(host: str, family: int) -> tuple[str, ...]:  # noqa: ARG001 - the shape of a lookup
+        raise Inconclusive(Reason.AGENT_RESOURCES, "no descriptor left")
+
+    result = await run(zone({}), {"resolver": "resolver.example"}, Shared(lookup, SHARED.secret))
+
+    assert (result.outcome, result.failed_step, result.reason) == (Outcome.INCONCLUSIVE, "mx", Reason.AGENT_RESOURCES)
+    assert findings(result) == {}
+    assert dict(result.evidence)["mx"] == "not ok: no descriptor left"
 
 
 async def test_at_the_deadline_a_silent_resolver_is_to_blame() -> None:
