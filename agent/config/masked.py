@@ -9,13 +9,12 @@ from agent.config.configuration import Built, Configuration
 from agent.config.durations import in_words
 from agent.config.entries import settings_of
 from agent.config.scalars import typed
-from agent.config.secrets import is_sensitive
+from agent.config.secrets import LOGIN, is_sensitive
 from agent.config.tenants import Tenant
 from probes.lib.durations import seconds
 
 MASK = "<secret>"
 
-_LOGIN = re.compile(r"(?<=://)[^/]+(?=@)")
 _PLAIN = re.compile(r"[A-Za-z0-9_/][A-Za-z0-9_./@+-]*")
 _UNPRINTABLE = re.compile("[^\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -73,7 +72,7 @@ def _without_secrets(value: Any, key: str) -> Any:
     if isinstance(value, list):
         return [_without_secrets(item, key) for item in value]
     if isinstance(value, str):
-        return MASK if is_sensitive(key) else _LOGIN.sub(MASK, value)
+        return MASK if is_sensitive(key) else LOGIN.sub(MASK, value)
     return value
 
 

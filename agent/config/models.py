@@ -10,8 +10,8 @@ from typing import Any, Generic, TypeVar, get_origin
 from pydantic import BaseModel, ValidationError
 
 from agent.config.mistakes import Page
-from agent.config.nodes import Mapping, Node, Path, Scalar, child, plain, traps
-from agent.config.secrets import SecretError, beginning, is_sensitive, read
+from agent.config.nodes import Mapping, Node, Path, Scalar, child, plain, scalars, traps
+from agent.config.secrets import SecretError, beginning, has_password, is_sensitive, read
 from agent.config.wording import SECRET, findings, keys_of, models_in, place
 from probes.core.contract import FilePath, Secret
 
@@ -114,7 +114,11 @@ def _accepted(model: type[_M], given: Any, node: Mapping) -> _M:
 
 
 def _warn_of_texts(model: type[BaseModel], node: Mapping, reading: Reading, where: str) -> None:
-    """Warn where a text is allowed beside a secret, and its key says that it is one: a header such as Authorization."""
+    """Warn of secrets in texts: a password in a URL; a text beside secrets whose key says that it is one, such as Authorization."""
+    own = {key for key, _ in keys_of(model)}
+    for path, found in scalars(node):
+        if path[0] in own and isinstance(found.value, str) and has_password(found.value):
+            reading.page.warning(found, place(where, path), _INLINE)
     for key in _keys_with_secrets(model):
         block = node.values.get(key)
         if not isinstance(block, Mapping):

@@ -67,17 +67,21 @@ def plain(node: Node) -> Any:
     return {key: plain(value) for key, value in node.values.items()}
 
 
-def traps(node: Node, path: Path = ()) -> Iterator[tuple[Path, Scalar]]:
-    """Find the words beneath a node that must not be used as they are written."""
+def scalars(node: Node, path: Path = ()) -> Iterator[tuple[Path, Scalar]]:
+    """Find the words beneath a node."""
     if isinstance(node, Scalar):
-        if node.trap:
-            yield path, node
+        yield path, node
     elif isinstance(node, Sequence):
         for index, item in enumerate(node.items):
-            yield from traps(item, (*path, index))
+            yield from scalars(item, (*path, index))
     else:
         for key, value in node.values.items():
-            yield from traps(value, (*path, key))
+            yield from scalars(value, (*path, key))
+
+
+def traps(node: Node) -> Iterator[tuple[Path, Scalar]]:
+    """Find the words beneath a node that must not be used as they are written."""
+    return ((path, word) for path, word in scalars(node) if word.trap)
 
 
 def child(node: Node, step: str | int) -> Node | None:

@@ -139,3 +139,13 @@ def described(secret: Secret) -> str:
 def is_sensitive(key: str) -> bool:
     """Tell whether a key's name says that a text under it is a secret."""
     return _SENSITIVE.search(key) is not None
+
+
+LOGIN = re.compile(r"(?<=://)[^/]+(?=@)")
+"""What stands before the host of a URL."""
+
+
+def has_password(text: str) -> bool:
+    """Tell whether a text is a URL with a password in it."""
+    found = LOGIN.search(text)
+    return found is not None and ":" in found.group()

@@ -153,6 +153,7 @@ def test_a_secret_written_in_place_works_with_a_warning_and_is_never_shown(tmp_p
     words = "a secret written in place; name where it is found instead: {env: NAME} or {file: PATH}"
     path = tmp_path / "fogbell.yml"
     assert [str(warning) for warning in configuration.warnings] == [
+        f"{path}:5:11: probes[a].host: {words}",
         f"{path}:6:15: probes[a].password: {words}",
         f"{path}:8:30: probes[a].headers.Authorization: {words}",
     ]
