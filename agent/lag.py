@@ -5,12 +5,17 @@ any block in between, so no block of more than `LATE` seconds goes unseen.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from time import perf_counter
+
+log = logging.getLogger("fogbell.machine")
 
 TICK = 0.010
 LATE = 0.020
 """A run that was open while the loop stood still for longer than this is tainted."""
+STOOD_STILL = 1.0
+"""From so many seconds on it is logged: the process was stopped, or the machine starved it."""
 
 
 class Lag:
@@ -44,5 +49,7 @@ class Lag:
         self._observe(max(0.0, now - self._last - TICK))
         if self._stands_still(now):
             self._latest_late = now
+            if now - self._last > STOOD_STILL:
+                log.warning("the agent stood still for %.1f s; the runs of that time are tainted", now - self._last)
         self._last = now
         self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)

@@ -19,6 +19,8 @@ log = logging.getLogger("fogbell.scheduler")
 
 _EARLY = 0.002
 """A start so many seconds early is on time: the loop's timers count in milliseconds."""
+_TOO_LATE = 1.0
+"""A start so many seconds late is a missed one: after a pause all jobs would start at once, and measure each other."""
 
 
 def phase(name: str, interval: float) -> float:
@@ -102,7 +104,7 @@ class Scheduler:
         if beat.due - now > _EARLY:
             self._arm(beat)
             return
-        if beat.task is None:
+        if beat.task is None and now - beat.due < _TOO_LATE:
             self._drifted(max(0.0, now - beat.due))
             beat.task = asyncio.get_running_loop().create_task(self._play(beat), name=beat.job.name)
             beat.task.add_done_callback(_guard)

@@ -3,6 +3,8 @@
 import asyncio
 from time import perf_counter, sleep
 
+import pytest
+
 from agent.lag import LATE, Lag
 
 
@@ -31,6 +33,19 @@ async def test_a_block_taints_what_was_open_and_not_what_comes_after() -> None:
     lag._last = after  # what the ticks see next, without waiting for one
     assert not lag.late_since(after)
     lag.stop()
+
+
+async def test_an_agent_that_stood_still_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    gaps = Gaps(9.0)
+    lag = Lag(gaps)
+    lag.start()
+    lag._last -= 10
+    await gaps.rung.wait()
+    gaps.wanted = 0.0
+    gaps.rung.clear()
+    await gaps.rung.wait()
+    lag.stop()
+    assert [record.getMessage()[:31] for record in caplog.records] == ["the agent stood still for 10.0 "]
 
 
 async def test_a_lag_that_never_started_can_be_stopped() -> None:
