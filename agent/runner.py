@@ -29,6 +29,8 @@ DEADLINE_REASONS = {
 """Phase that was open at the deadline to reason; any other is `timeout`."""
 
 _MESSAGE_CHARACTERS = 500
+_OVERDUE_SECONDS = 1.0
+# A deadline that comes later, because the agent was stopped or starved, says nothing about what was waited for.
 
 
 def of_this_machine(secrets: Secrets) -> Shared:
@@ -43,7 +45,7 @@ async def run_once(job: Job, shared: Shared, late_since: Callable[[float], bool]
     """
     started = time.time()
     context = Context(job.name, shared)
-    stopped = await _attempt(job, context)
+    stopped = await _attempt(job, context, late_since)
     seconds = perf_counter() - context.started
     outcome = _outcome(stopped)
     return Run(
@@ -62,20 +64,24 @@ async def run_once(job: Job, shared: Shared, late_since: Callable[[float], bool]
     )
 
 
-async def _attempt(job: Job, context: Context) -> Stopped | None:
+async def _attempt(job: Job, context: Context, late_since: Callable[[float], bool]) -> Stopped | None:
     try:
         async with asyncio.timeout(job.timeout) as deadline:
             await job.probe.run(context, job.settings)
     except Stopped as stopped:
         return stopped
     except TimeoutError as error:
-        return _at_deadline(job, context) if deadline.expired() else _bug(job, error)
+        return _at_deadline(job, context, late_since) if deadline.expired() else _bug(job, error)
     except Exception as error:  # noqa: BLE001 - a probe's bug must not end the agent; it gets a name instead
         return _bug(job, error)
-    return _at_deadline(job, context) if deadline.expired() else None
+    return _at_deadline(job, context, late_since) if deadline.expired() else None
 
 
-def _at_deadline(job: Job, context: Context) -> Failed:
+def _at_deadline(job: Job, context: Context, late_since: Callable[[float], bool]) -> Stopped:
+    overdue = perf_counter() - context.started - job.timeout
+    if overdue > _OVERDUE_SECONDS and late_since(context.started):
+        message = f"the agent stood still, so that the deadline of {job.timeout:g} s came {overdue:.1f} s late"
+        return Inconclusive(Reason.AGENT_RESOURCES, message)
     phase = context.blamed.open_phases[-1] if context.blamed and context.blamed.open_phases else ""
     where = f" in phase {phase}" if phase else ""
     return Failed(DEADLINE_REASONS.get(phase, Reason.TIMEOUT), f"no result within {job.timeout:g} s{where}")

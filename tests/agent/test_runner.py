@@ -48,6 +48,19 @@ async def test_nothing_that_a_terminal_obeys_comes_out_of_a_run() -> None:
     assert result.message == r"heard \x1b[2J\r\n"
 
 
+@pytest.mark.parametrize(("late", "outcome"), [(True, Outcome.INCONCLUSIVE), (False, Outcome.FAILED)])
+async def test_a_deadline_that_the_agent_slept_through_is_nobodys_failure(*, late: bool, outcome: Outcome) -> None:
+    async def run(ctx: Context, _: NoSettings) -> None:
+        with ctx.step("request"):
+            ctx.started -= 10
+            await asyncio.Event().wait()
+
+    result = await run_once(job(run, timeout=0.01), SHARED, lambda _: late)
+
+    assert result.outcome is outcome
+    assert result.reason is (Reason.AGENT_RESOURCES if late else Reason.TIMEOUT)
+
+
 async def test_the_innermost_step_that_failed_is_to_blame() -> None:
     async def run(ctx: Context, _: NoSettings) -> None:
         with ctx.step("request"), ctx.step("resolve"):
