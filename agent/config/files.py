@@ -1,6 +1,7 @@
 """The files of a configuration: which they are, their bytes, and a digest by which a change of content is seen."""
 
 import hashlib
+import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -27,7 +28,8 @@ class Source:
 
 def read_all(path: Path, notes: Notes) -> tuple[Source, ...]:
     """Read a file, or the `*.yml` files of a folder in the order of their names."""
-    if not path.is_dir():
+    # Unlike this one, `Path.is_dir` raises where a folder above cannot be searched, or a network's file handle is stale.
+    if not os.path.isdir(path):  # noqa: PTH112
         return (_read(path, notes),)
     sources, size = [], 0
     for file in _listed(path, notes):

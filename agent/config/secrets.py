@@ -16,6 +16,9 @@ LARGEST_BYTES = 1_000_000
 
 _SENSITIVE = re.compile(r"authorization|cookie|api[-_]?key|token|secret|password", re.IGNORECASE)
 
+_HALVES = re.compile("[\ud800-\udfff]")
+# What Python makes of bytes in the environment that are not UTF-8; nothing that is sent can hold them.
+
 
 class SecretError(Exception):
     """A secret that cannot be read; the message says why, and never what was read."""
@@ -40,6 +43,8 @@ def _from_environment(name: str) -> str:
     value = os.environ.get(name)
     if value is None:
         raise SecretError("this environment variable is not set")
+    if not value.isascii() and _HALVES.search(value):
+        raise SecretError("this environment variable is not UTF-8 text")
     return value
 
 

@@ -1,6 +1,8 @@
 """Reloading: in a child, whole or not at all, and only what changed."""
 
 import asyncio
+import errno
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -236,3 +238,24 @@ async def test_a_cancelled_reload_leaves_no_process(tmp_path: Path) -> None:
 
 def _children() -> set[str]:
     return {pid for file in Path("/proc/self/task").glob("*/children") for pid in file.read_text().split()}
+
+
+async def test_a_folder_that_can_no_longer_be_looked_into_is_a_mistake_and_raises_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "conf"
+    path.mkdir()
+    (path / "fogbell.yml").write_text(text(a="a"))
+    agent = reloader(path)
+    real = os.stat
+
+    def refusing(of: Any, **options: Any) -> os.stat_result:
+        if str(of) == str(path):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(of, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", refusing)
+        assert await agent.differs()
+    assert await agent.differs()
+    assert await agent.load() == []

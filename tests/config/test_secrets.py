@@ -1,6 +1,7 @@
 """The values of secrets: read, read again, kept when they vanish, shown nowhere."""
 
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,12 @@ def test_a_file_that_holds_no_secret_is_refused(content: bytes, problem: str, tm
     (tmp_path / "secret").write_bytes(content)
     with pytest.raises(SecretError, match=f"^{problem.replace('(', '.').replace(')', '.')}$"):
         read(Secret(file=str(tmp_path / "secret")))
+
+
+def test_a_variable_that_is_no_text_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOGBELL_TEST", os.fsdecode(b"hunter\xff2"))
+    with pytest.raises(SecretError, match="not UTF-8"):
+        read(Secret(env="FOGBELL_TEST"))
 
 
 def test_paths_and_names_that_cannot_be_are_refused() -> None:
