@@ -31,6 +31,8 @@ app = typer.Typer(
 
 EXIT_OK, EXIT_FAILED, EXIT_CONFIGURATION, EXIT_INCONCLUSIVE = range(4)
 
+_PIPE_COLUMNS = 140
+
 T = TypeVar("T")
 
 
@@ -67,6 +69,11 @@ LogForm = Annotated[Form, typer.Option("--log-format", help="Lines for people, o
 
 def _say(message: str) -> None:
     print(message, file=sys.stderr)  # noqa: T201 - the command line speaks here
+
+
+def _console() -> Console:
+    """Return where results are drawn; a pipe or file gets a width in which nothing is cut."""
+    return Console() if sys.stdout is not None and sys.stdout.isatty() else Console(width=_PIPE_COLUMNS)
 
 
 def _stop(message: str, code: int) -> typer.Exit:
@@ -149,7 +156,7 @@ def check(
     configuration = _load(config, secrets=not no_secrets, code=EXIT_FAILED)
     for warning in configuration.warnings:
         _say(f"warning: {warning}")
-    Console().print(table(plan(configuration)))
+    _console().print(table(plan(configuration)))
 
 
 @app.command()
@@ -174,7 +181,7 @@ def once(
     if as_json:
         typer.echo(encode(result))
     else:
-        Console().print(draw(result))
+        _console().print(draw(result))
     raise typer.Exit({"ok": EXIT_OK, "failed": EXIT_FAILED, "inconclusive": EXIT_INCONCLUSIVE}[result.outcome])
 
 

@@ -230,9 +230,9 @@ async def _visit(ctx: Context, settings: DnsQuery, asked: tuple[_Asked, ...], vi
     """Do something with each host that an answer points at, all at once, by way of the resolver that named it."""
     visits = [(one, host) for one in asked if one.answer is not None and one.stopped is None for host in _hosts(ctx, settings, one.answer)]
     results = await together(ctx, *(visit(ctx, settings, one.server, host) for one, host in visits))
-    for (one, host), stopped in zip(visits, results, strict=True):
+    for number, ((one, _), stopped) in enumerate(zip(visits, results, strict=True), 1):
         if stopped is not None:
-            ctx.evidence(f"failed ({one.server.spec}): {host}", stopped.message)
+            ctx.evidence(f"failed_{number}", stopped.message)
             one.stopped = one.stopped or stopped
 
 

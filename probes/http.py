@@ -44,7 +44,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from probes.core.context import Context
-from probes.core.contract import Failed, Inconclusive, Layer, Measurement, Place, Probe, Secret, Settings, Workload
+from probes.core.contract import Failed, Inconclusive, Layer, Measurement, Place, Probe, Secret, Settings, Stopped, Workload
 from probes.core.reasons import Reason
 from probes.lib.connect import FAMILIES, KERNEL_MEASUREMENTS, Family, fits, measure_kernel
 from probes.lib.http import BODY_BYTES, Headers, Request, Response, Wanted, fetch
@@ -169,7 +169,7 @@ async def run(ctx: Context, settings: HttpCheck) -> None:
         try:
             judge_status(response, plan.allowed)
             judge_content(response, settings.expect)
-        except Failed:
+        except Stopped:
             _tell(ctx, response)
             raise
         if settings.max_seconds is not None and seconds > settings.max_seconds:

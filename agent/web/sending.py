@@ -29,6 +29,8 @@ async def send(
                 await _write(request, response, blocks)
     except TimeoutError:
         cut_off(request)
+    except ConnectionError:
+        log.debug("a reader of %s hung up", request.path)
     return response
 
 

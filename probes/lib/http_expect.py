@@ -1,11 +1,12 @@
 """What an HTTP answer has to be like, as settings, and the judge of it."""
 
+from http import HTTPStatus
 from typing import Annotated, Any
 
 import pydantic_core
 from pydantic import AfterValidator, Field
 
-from probes.core.contract import Failed, Settings
+from probes.core.contract import Failed, Inconclusive, Settings
 from probes.core.reasons import Reason
 from probes.lib.http import Response
 from probes.lib.jsonpath import JsonPath, find
@@ -114,12 +115,16 @@ def judge_status(response: Response, allowed: tuple[tuple[int, int], ...]) -> No
 
     Raises:
         Failed: HTTP_4XX, HTTP_5XX, HTTP_REDIRECT, CONTENT_MISMATCH.
+        Inconclusive: THROTTLED, for 429: the server limits us, which says nothing about what others get.
 
     """
     status = response.status
-    if not any(low <= status <= high for low, high in allowed):
-        reason = {3: Reason.HTTP_REDIRECT, 4: Reason.HTTP_4XX}.get(status // 100, Reason.CONTENT_MISMATCH)
-        raise Failed(reason if status < 500 else Reason.HTTP_5XX, f"the answer is {status}", code=str(status))  # noqa: PLR2004 - 5xx and above
+    if any(low <= status <= high for low, high in allowed):
+        return
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        raise Inconclusive(Reason.THROTTLED, "the answer is 429: the server limits our own requests", code="429")
+    reason = {3: Reason.HTTP_REDIRECT, 4: Reason.HTTP_4XX}.get(status // 100, Reason.CONTENT_MISMATCH)
+    raise Failed(reason if status < 500 else Reason.HTTP_5XX, f"the answer is {status}", code=str(status))  # noqa: PLR2004 - 5xx and above
 
 
 def judge_content(response: Response, expect: Expect) -> None:

@@ -179,7 +179,7 @@ async def test_the_failure_of_january_2026_the_mx_is_fine_and_its_target_does_no
 
     assert verdict(result) == ("follow", reason, code)
     assert [step.name for step in result.steps] == ["query", "verify", "follow"]
-    assert any(TARGET in name and value for name, value in result.evidence)
+    assert any(name.startswith("failed_") and TARGET in value for name, value in result.evidence)
 
 
 async def test_a_target_with_ipv4_is_enough_even_while_ipv6_fails() -> None:
@@ -284,7 +284,7 @@ async def test_targets_are_followed_by_the_resolver_that_named_them() -> None:
 
     assert verdict(result) == ("follow", Reason.DNS_NXDOMAIN, "NXDOMAIN")
     assert measured(result, "resolver_success") == {(one.udp,): 1, (other.udp,): 0}
-    assert f"failed ({other.udp}): {TARGET}" in dict(result.evidence)
+    assert [text for name, text in result.evidence if name.startswith("failed_")] == [f"{other.udp} answers NXDOMAIN to {TARGET} A"]
 
 
 # Settings

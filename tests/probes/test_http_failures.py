@@ -189,7 +189,6 @@ async def test_our_own_faults_say_nothing_about_the_server(settings: dict[str, A
     ("status", "reason"),
     [
         (b"404 Not Found", Reason.HTTP_4XX),
-        (b"429 Too Many Requests", Reason.HTTP_4XX),
         (b"500 Oops", Reason.HTTP_5XX),
         (b"503 Service Unavailable", Reason.HTTP_5XX),
         (b"304 Not Modified", Reason.HTTP_REDIRECT),
@@ -200,6 +199,12 @@ async def test_an_unexpected_status_has_reason_and_code(status: bytes, reason: R
     assert (ended.outcome, ended.failed_step, ended.reason, ended.code) == (Outcome.FAILED, "verify", reason, status[:3].decode())
     assert dict(ended.evidence)["header_retry-after"] == "60"
     assert measured(ended)["status"] == int(status[:3])
+
+
+async def test_a_server_that_limits_us_says_nothing_about_itself() -> None:
+    ended = await run(hostile.page(b"slow down", b"429 Too Many Requests", b"Retry-After: 60\r\n"))
+    assert (ended.outcome, ended.failed_step, ended.reason, ended.code) == (Outcome.INCONCLUSIVE, "verify", Reason.THROTTLED, "429")
+    assert dict(ended.evidence)["header_retry-after"] == "60"
 
 
 DOCUMENT = b'{"status": "ok", "items": [{"name": "a", "size": 1}, {"name": "b", "on": true}], "x.y": null}'
