@@ -32,6 +32,21 @@ def prepare() -> None:
         log.warning("the limit of open files stays at %d: %s", soft, error)
 
 
+_RESERVED_FILES = 40
+"""Open files kept back for the agent itself: pages, scrapes, state, log, a reload."""
+_FILES_A_RUN = 2
+
+
+def runs_at_once() -> int:
+    """Return how many runs may be going at once, so that probes never take the descriptors by which anybody could hear of it."""
+    try:
+        import resource  # noqa: PLC0415 - POSIX only
+    except ImportError:
+        return sys.maxsize
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else max(1, (soft - _RESERVED_FILES) // _FILES_A_RUN)
+
+
 _YOUNG_OBJECTS = 5000
 """How many new objects a collection waits for. Python's own 700 makes one every few runs."""
 

@@ -29,6 +29,7 @@ DEADLINE_REASONS = {
 """Phase that was open at the deadline to reason; any other is `timeout`."""
 
 _MESSAGE_CHARACTERS = 500
+_BEFORE_NEXT_START = 0.020
 _OVERDUE_SECONDS = 1.0
 # A deadline that comes later, because the agent was stopped or starved, says nothing about what was waited for.
 
@@ -66,7 +67,7 @@ async def run_once(job: Job, shared: Shared, late_since: Callable[[float], bool]
 
 async def _attempt(job: Job, context: Context, late_since: Callable[[float], bool]) -> Stopped | None:
     try:
-        async with asyncio.timeout(job.timeout) as deadline:
+        async with asyncio.timeout(_deadline(job)) as deadline:
             await job.probe.run(context, job.settings)
     except Stopped as stopped:
         return stopped
@@ -75,6 +76,11 @@ async def _attempt(job: Job, context: Context, late_since: Callable[[float], boo
     except Exception as error:  # noqa: BLE001 - a probe's bug must not end the agent; it gets a name instead
         return _bug(job, error)
     return _at_deadline(job, context, late_since) if deadline.expired() else None
+
+
+def _deadline(job: Job) -> float:
+    """Return the seconds a run may take: one that may fill its interval ends a little earlier, so that the next start finds its place."""
+    return min(job.timeout, max(job.interval - _BEFORE_NEXT_START, 0.5 * job.interval))
 
 
 def _at_deadline(job: Job, context: Context, late_since: Callable[[float], bool]) -> Stopped:

@@ -74,7 +74,9 @@ class Scheduler:
         self._arm(beat)
 
     def replace(self, job: Job) -> None:
-        """Put a changed job in the place of the one of its name; a run that is going is given up and leaves nothing."""
+        """Put a changed job in the place of the one of its name; a run that is going is given up and counts as skipped."""
+        if self._beats[job.name].task is not None:
+            self._skipped(job.name, 1)
         self.remove(job.name)
         self.add(job)
 

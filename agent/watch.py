@@ -1,12 +1,14 @@
 """The jobs being watched, and what becomes of each finished run: history, metrics, state, log, listeners."""
 
 import logging
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Protocol
 
 from pydantic import ValidationError
 
+from agent import machine
 from agent.exporter import Exporter
 from agent.exporter.own import Own
 from agent.history import Change, ChangeKind, History
@@ -18,6 +20,7 @@ from agent.scheduler import Scheduler
 from agent.state import Remembered
 from probes.core.context import Shared
 from probes.core.contract import Outcome, Run
+from probes.core.reasons import Reason
 
 log = logging.getLogger("fogbell.probe")
 
@@ -55,6 +58,9 @@ class Watch:
         self._shared = shared
         self._memory = memory
         self._listeners = listeners
+        self._most = machine.runs_at_once()
+        self._going = 0
+        self._told_crowded = False
         self._lag = Lag(own.loop_lag.observe)
         self._scheduler = Scheduler(self._run, self.exporter.skip, own.schedule_drift.observe)
 
@@ -106,10 +112,26 @@ class Watch:
             self._memory.forget(name)
 
     async def _run(self, job: Job) -> None:
-        run = await run_once(job, self._shared, self._lag.late_since)
+        run = await self._attempt(job)
         if run.outcome is Outcome.INCONCLUSIVE and self.history.of(job.name).inconclusive_in_row >= INCONCLUSIVE_IN_A_ROW:
             run = replace(run, outcome=Outcome.FAILED)
         self._finish(job, run)
+
+    async def _attempt(self, job: Job) -> Run:
+        if self._going >= self._most:
+            return self._crowded_out(job)
+        self._going += 1
+        try:
+            return await run_once(job, self._shared, self._lag.late_since)
+        finally:
+            self._going -= 1
+
+    def _crowded_out(self, job: Job) -> Run:
+        why = f"{self._going} runs are going, as many as the machine's limit of open files allows; raise it (ulimit -n, LimitNOFILE)"
+        if not self._told_crowded:
+            log.error("a probe was not run: %s", why, extra={"probe": job.name})
+        self._told_crowded = True
+        return Run(job.name, time.time(), 0.0, Outcome.INCONCLUSIVE, Reason.AGENT_RESOURCES, message=why)
 
     def _finish(self, job: Job, run: Run) -> None:
         change = self.history.record(run)

@@ -44,7 +44,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from probes.core.context import Context
-from probes.core.contract import Failed, Inconclusive, Layer, Measurement, Place, Probe, Secret, Settings, Stopped, Workload
+from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Secret, Settings, Stopped, Workload
 from probes.core.reasons import Reason
 from probes.lib.connect import FAMILIES, KERNEL_MEASUREMENTS, Family, fits, measure_kernel
 from probes.lib.http import BODY_BYTES, Headers, Request, Response, Wanted, fetch
@@ -224,7 +224,7 @@ def _secret_field(ctx: Context, settings: HttpCheck, name: str, secret: Secret) 
     if name == "Authorization" and settings.basic_auth is not None:
         return name, basic(settings.basic_auth.username, value)
     if not value.isprintable() or not value.isascii():
-        raise Inconclusive(
+        raise Failed(
             Reason.CREDENTIAL_INVALID, f"the secret for the header {name} holds what no header may: line ends or letters beyond ASCII"
         )
     return name, f"Bearer {value}" if settings.bearer is not None and secret is settings.bearer else value

@@ -243,7 +243,7 @@ async def _context(ctx: Context, trust: Trust, alpn: tuple[str, ...]) -> ssl.SSL
             return _contexts[key]
         return await asyncio.get_running_loop().run_in_executor(_builder, _make, key)
     except ssl.SSLError as error:
-        raise Inconclusive(Reason.CREDENTIAL_INVALID, f"the files of `tls:` cannot be used: {error.reason or error}") from error
+        raise Failed(Reason.CREDENTIAL_INVALID, f"the files of `tls:` cannot be used: {error.reason or error}") from error
     except OSError as error:
         raise Inconclusive(Reason.AGENT_RESOURCES, f"cannot read {error.filename or 'a file of `tls:`'}: {error.strerror}") from error
 

@@ -221,3 +221,12 @@ async def test_a_hostile_message_and_hostile_evidence_are_cut() -> None:
 
     assert len(result.message) <= 500
     assert len(result.evidence[0][1]) <= 501
+
+
+async def test_a_run_that_may_fill_its_interval_leaves_the_next_start_its_place() -> None:
+    async def run(_ctx: Context, _: NoSettings) -> None:
+        await asyncio.Event().wait()
+
+    result = await run_once(job(run, interval=0.2, timeout=0.2), SHARED)
+
+    assert (result.reason, result.seconds < 0.2) == (Reason.TIMEOUT, True)

@@ -198,3 +198,37 @@ async def test_those_who_follow_hear_every_run_and_without_a_memory_a_removed_pr
     await w.stop()
     assert [decode(record).outcome for record in follower.heard] == [Outcome.FAILED, Outcome.OK]
     assert w.history.of("page").last is None
+
+
+async def test_runs_never_take_the_last_open_files(caplog: pytest.LogCaptureFixture) -> None:
+    w = watch()
+    w._most = 0
+    script = Scripted(None)
+    w.describe([job(script)])
+    await w._run(w.jobs["page"])
+    await w._run(w.jobs["page"])
+    past = w.history.of("page")
+    assert [beat.outcome for beat in past.ring] == [Outcome.INCONCLUSIVE] * 2
+    assert past.last is not None
+    assert b"agent_resources" in past.last
+    assert caplog.text.count("limit of open files") == 1
+    assert script.ends == [None]
+
+
+async def test_a_run_given_up_by_a_change_counts_as_skipped() -> None:
+    started = asyncio.Event()
+
+    async def hang(_ctx: Context, _: NoSettings) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    w = watch()
+    hanging = job(hang, interval=0.05, timeout=600)
+    w.describe([hanging])
+    w.start()
+    await started.wait()
+    w.change(replace(hanging, interval=600))
+    await w.stop()
+    text = b"".join(line for _, lines in w.exporter.families() for line in lines.values()).decode()
+    assert 'fogbell_probe_skipped_total{probe="page"} 0' not in text
+    assert 'fogbell_probe_runs_total{probe="page"} 0' in text

@@ -343,7 +343,7 @@ async def test_an_encrypted_key_needs_its_password_and_asks_nobody(tmp_path: Pat
         try:
             await certificate(Trust(ca_file=ca_file(), client_certificate=client))
             seen = None
-        except Inconclusive as stopped:
+        except Failed as stopped:
             seen = stopped.reason
         assert seen is reason
 

@@ -29,7 +29,7 @@ async def lookup(host: str, family: int) -> tuple[str, ...]:
 
 def read(secret: Secret) -> str:
     if secret.env == "GONE":
-        raise Inconclusive(Reason.CREDENTIAL_INVALID, "GONE is not set")
+        raise Inconclusive(Reason.AGENT_RESOURCES, "GONE is not set")
     return secret.env or ""
 
 

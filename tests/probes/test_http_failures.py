@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from probes.core.contract import Outcome
-from probes.core.reasons import Reason
+from probes.core.reasons import Blame, Reason
 from tests.fakes import hostile
 from tests.fakes.certificates import Flaw, ca_file, server_context
 from tests.lib.runs import alerting
@@ -176,13 +176,14 @@ async def test_a_deadline_shows_the_time_of_the_phase_it_cut() -> None:
         pytest.param(
             {"tls": {"client_certificate": {"certificate": ca_file()}}}, Reason.CREDENTIAL_INVALID, id="a certificate without its key"
         ),
-        pytest.param({"bearer": {"env": "GONE"}}, Reason.CREDENTIAL_INVALID, id="the secret is gone"),
+        pytest.param({"bearer": {"env": "GONE"}}, Reason.AGENT_RESOURCES, id="the secret is gone"),
         pytest.param({"headers": {"X-Key": {"env": "a\r\nHost: evil"}}}, Reason.CREDENTIAL_INVALID, id="a secret with a line end"),
     ],
 )
-async def test_our_own_faults_say_nothing_about_the_server(settings: dict[str, Any], reason: Reason) -> None:
+async def test_our_own_faults_are_blamed_on_us(settings: dict[str, Any], reason: Reason) -> None:
     ended = await run(hostile.tls_page(), "https", **settings)
-    assert (ended.outcome, ended.failed_step, ended.reason) == (Outcome.INCONCLUSIVE, "request", reason)
+    outcome = Outcome.INCONCLUSIVE if reason is Reason.AGENT_RESOURCES else Outcome.FAILED
+    assert (ended.outcome, ended.failed_step, ended.reason, ended.blame) == (outcome, "request", reason, Blame.OURS)
 
 
 @pytest.mark.parametrize(
