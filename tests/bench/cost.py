@@ -14,21 +14,32 @@ _SCRAPE_SECONDS = 15.0
 _HTTP_LIMIT, _DNS_LIMIT = 0.6, 0.75
 
 
+_ROUNDS = 3
+
+
 async def measure(folder: Path, seconds: float) -> list[Figure]:
     """Return CPU microseconds per probe against the peer's, HTTP at two rates and DNS at one."""
     figures = []
     with nginx(folder) as (port, _, _):
         http = f"kind: http, url: 'http://127.0.0.1:{port}/'"
         for rate in (200.0, 1000.0):
-            peer = await _peer(folder, "http", f"http://127.0.0.1:{port}/", rate, seconds)
-            ours = await _ours(folder, http, rate, seconds)
+            ours, peer = await _in_turn(folder, rate, seconds, probe=http, module="http", target=f"http://127.0.0.1:{port}/")
             figures.append(Figure("2 cost", f"CPU per HTTP probe at {rate:g}/s", ours, peer, "blackbox", "µs", _HTTP_LIMIT))
     with nsd(folder) as port:
         dns = f"kind: dns, query: www.example.org, record: A, resolvers: ['127.0.0.1:{port}']"
-        peer = await _peer(folder, "dns", f"127.0.0.1:{port}", 200.0, seconds)
-        ours = await _ours(folder, dns, 200.0, seconds)
+        ours, peer = await _in_turn(folder, 200.0, seconds, probe=dns, module="dns", target=f"127.0.0.1:{port}")
         figures.append(Figure("2 cost", "CPU per DNS probe at 200/s", ours, peer, "blackbox", "µs", _DNS_LIMIT))
     return figures
+
+
+async def _in_turn(folder: Path, rate: float, seconds: float, *, probe: str, module: str, target: str) -> tuple[float, float]:
+    """Return the least of three rounds of each, taken in turn: what others do on the machine only ever adds to a round."""
+    ours: list[float] = []
+    peer: list[float] = []
+    for _ in range(_ROUNDS):
+        peer.append(await _peer(folder, module, target, rate, seconds))
+        ours.append(await _ours(folder, probe, rate, seconds))
+    return min(ours), min(peer)
 
 
 async def _peer(folder: Path, module: str, target: str, rate: float, seconds: float) -> float:
