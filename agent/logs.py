@@ -68,13 +68,16 @@ def logging_to(stream: Any = None, *, level: str = "info", form: str = "human") 
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
-    logging.getLogger("fogbell").setLevel(level.upper())
+    ours = logging.getLogger("fogbell")
+    before = ours.level
+    ours.setLevel(level.upper())
     listener.start()
     try:
         yield
     finally:
         listener.stop()
         root.removeHandler(handler)
+        ours.setLevel(before)
         _let_go(writer.stream)
 
 

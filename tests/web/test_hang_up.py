@@ -14,7 +14,7 @@ LARGE = tuple(b"#" * 65_535 + b"\n" for _ in range(400))
 
 
 async def test_a_scraper_that_hangs_up_in_the_middle_leaves_no_error(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("DEBUG")
+    caplog.set_level("DEBUG", "fogbell.web")
     asked = asyncio.Event()
 
     async def scrape(_accept: str, _encoding: str) -> Exposition:
