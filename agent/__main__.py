@@ -112,7 +112,7 @@ async def _serve(reloader: Reloader, options: Options) -> None:
 
 
 async def _once(job: Job, configuration: Configuration) -> Run:
-    return await run_once(job, of_this_machine(Secrets(configuration.secrets)))
+    return await run_once(job, of_this_machine(Secrets(configuration.secrets), configuration.tenants, configuration.state_dir))
 
 
 @app.command()

@@ -20,6 +20,7 @@ from agent.state import State, StateError
 from agent.watch import Watch
 from agent.web import Feed, LastReload, Site
 from agent.web.listening import ListenError, listening
+from probes.lib.tenant import Tenants
 
 log = logging.getLogger("fogbell.agent")
 
@@ -57,7 +58,8 @@ class Daemon:
         self._feed = Feed()
         state_dir = reloader.configuration.state_dir
         self._state = State(Path(state_dir), self._own.state_write_failures.inc) if state_dir else None
-        self._watch = Watch(of_this_machine(reloader.secrets), self._own, self._state, self._feed, histograms=options.histograms)
+        self._shared = of_this_machine(reloader.secrets, reloader.configuration.tenants, state_dir)
+        self._watch = Watch(self._shared, self._own, self._state, self._feed, histograms=options.histograms)
         self._renderer = Renderer(self._watch.exporter, self._own.registry)
         self._stopping = asyncio.Event()
         self._hangup = asyncio.Event()
@@ -113,6 +115,7 @@ class Daemon:
             return list(mistakes)
 
     async def _apply(self, configuration: Configuration) -> None:
+        self._shared.part(Tenants).put(configuration.tenants)
         difference = changes(self._jobs, configuration.jobs)
         for name in difference.removed:
             self._watch.remove(name)

@@ -5,7 +5,7 @@ import errno
 import logging
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from operator import attrgetter
 from time import perf_counter
 
@@ -16,6 +16,7 @@ from probes.core.contract import Failed, Inconclusive, Outcome, Run, Stopped
 from probes.core.reasons import Reason
 from probes.core.text import shown
 from probes.lib.resolve import SystemResolver
+from probes.lib.tenant import Tenant, Tenants
 
 log = logging.getLogger("fogbell.runner")
 
@@ -34,9 +35,12 @@ _OVERDUE_SECONDS = 1.0
 # A deadline that comes later, because the agent was stopped or starved, says nothing about what was waited for.
 
 
-def of_this_machine(secrets: Secrets) -> Shared:
-    """Return what all runs share: the machine's resolver, the proxies that the environment names now, and where secrets are read."""
-    return Shared(lookup=SystemResolver(), secret=secrets, environ_proxies=tuple(urllib.request.getproxies().items()))
+def of_this_machine(secrets: Secrets, tenants: Mapping[str, Tenant], state_dir: str | None) -> Shared:
+    """Return what all runs share: the machine's resolver, the proxies the environment names now, secrets, tenants, the state."""
+    proxies = tuple(urllib.request.getproxies().items())
+    shared = Shared(lookup=SystemResolver(), secret=secrets, environ_proxies=proxies, state_dir=state_dir)
+    shared.part(Tenants).put(tenants)
+    return shared
 
 
 async def run_once(job: Job, shared: Shared, late_since: Callable[[float], bool] = lambda _: False) -> Run:
@@ -45,7 +49,7 @@ async def run_once(job: Job, shared: Shared, late_since: Callable[[float], bool]
     `late_since` tells whether the agent itself was late since a moment of perf_counter. Cancelling leaves no run.
     """
     started = time.time()
-    context = Context(job.name, shared)
+    context = Context(job.name, shared, job.tenant)
     stopped = await _attempt(job, context, late_since)
     seconds = perf_counter() - context.started
     outcome = _outcome(stopped)
@@ -61,7 +65,8 @@ async def run_once(job: Job, shared: Shared, late_since: Callable[[float], bool]
         steps=tuple(sorted(context.steps, key=attrgetter("started"))) if len(context.steps) > 1 else tuple(context.steps),
         measured=tuple(context.measured),
         evidence=tuple(context.evidence_found.items()),
-        tainted=late_since(context.started),
+        tainted=context.tainted or late_since(context.started),
+        retry_after=stopped.retry_after if stopped else 0.0,
     )
 
 

@@ -19,6 +19,8 @@ log = logging.getLogger("fogbell.scheduler")
 
 _EARLY = 0.002
 """A start so many seconds early is on time: the loop's timers count in milliseconds."""
+_HELD_INTERVALS = 2
+"""A service may hold back a start by so many intervals: what stays away longer is blind."""
 _TOO_LATE = 1.0
 """A start so many seconds late is a missed one: after a pause all jobs would start at once, and measure each other."""
 
@@ -40,6 +42,7 @@ class _Beat:
 
     job: Job
     due: float
+    held_until: float = 0.0
     timer: asyncio.TimerHandle | None = None
     task: asyncio.Task[None] | None = None
 
@@ -47,13 +50,13 @@ class _Beat:
 class Scheduler:
     """Starts `run(job)` in each job's rhythm.
 
-    `skipped(name, count)` is told of starts that did not happen because a run was still going or the loop stood still; `drifted(seconds)`
-    of how late each start was.
+    `run` returns for how many seconds the job is to be held back. `skipped(name, count)` is told of starts that did not happen because a
+    run was still going, the job was held back or the loop stood still; `drifted(seconds)` of how late each start was.
     """
 
     def __init__(
         self,
-        run: Callable[[Job], Awaitable[None]],
+        run: Callable[[Job], Awaitable[float]],
         skipped: Callable[[str, int], None],
         drifted: Callable[[float], None],
         clock: Callable[[], float] = time.perf_counter,
@@ -106,7 +109,7 @@ class Scheduler:
         if beat.due - now > _EARLY:
             self._arm(beat)
             return
-        if beat.task is None and now - beat.due < _TOO_LATE:
+        if beat.task is None and beat.due + _EARLY >= beat.held_until and now - beat.due < _TOO_LATE:
             self._drifted(max(0.0, now - beat.due))
             beat.task = asyncio.get_running_loop().create_task(self._play(beat), name=beat.job.name)
             beat.task.add_done_callback(_guard)
@@ -123,7 +126,9 @@ class Scheduler:
 
     async def _play(self, beat: _Beat) -> None:
         try:
-            await self._run(beat.job)
+            seconds = await self._run(beat.job)
+            if seconds > 0:
+                beat.held_until = min(self._clock() + seconds, beat.due + _HELD_INTERVALS * beat.job.interval)
         finally:
             beat.task = None
 

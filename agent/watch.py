@@ -111,11 +111,14 @@ class Watch:
         if self._memory is not None:
             self._memory.forget(name)
 
-    async def _run(self, job: Job) -> None:
+    async def _run(self, job: Job) -> float:
+        """Run the job once, and return for how many seconds the service wants it held back."""
         run = await self._attempt(job)
         if run.outcome is Outcome.INCONCLUSIVE and self.history.of(job.name).inconclusive_in_row >= INCONCLUSIVE_IN_A_ROW:
             run = replace(run, outcome=Outcome.FAILED)
         self._finish(job, run)
+        # Any other failure is looked at again at once: an outage that asks for patience is an outage all the same.
+        return run.retry_after if run.reason is Reason.THROTTLED else 0.0
 
     async def _attempt(self, job: Job) -> Run:
         if self._going >= self._most:

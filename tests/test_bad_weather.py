@@ -181,10 +181,11 @@ async def season(jobs: list[Job]) -> Season:
     """Schedule jobs until each has run often enough."""
     seen, enough = Season(), asyncio.Event()
 
-    async def play(due: Job) -> None:
+    async def play(due: Job) -> float:
         seen.runs.setdefault(due.name, []).append(await run_once(due, SHARED))
         if all(len(seen.runs.get(one.name, ())) >= (HEALTHY_RUNS if one.name == HEALTHY else STORM_RUNS) for one in jobs):
             enough.set()
+        return 0.0
 
     scheduler = Scheduler(play, lambda name, count: seen.skipped.update({name: count}), lambda _: None)
     for one in jobs:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.config.mistakes import Mistake
-from agent.config.tenants import Tenant
 from agent.job import Job
 from probes.core.contract import Secret
+from probes.lib.tenant import Tenant
 
 
 @dataclass(frozen=True, slots=True)

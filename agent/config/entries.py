@@ -42,7 +42,7 @@ def read_entry(node: Node, where: str, reading: Reading, rules: Rules) -> Built 
     if keys is None or probe is None or trapped:
         return None
     rhythm = _Judge(node, where, reading, rules).rhythm(keys.value, probe)
-    return None if rhythm is None or settings is None else _built(keys.value, probe, settings, rhythm, rules.defaults)
+    return None if rhythm is None or settings is None else _built(keys.value, probe, settings, rhythm, rules)
 
 
 def _kind(node: Block, where: str, reading: Reading, registry: Registry) -> Probe[Any] | None:
@@ -71,7 +71,7 @@ class _Judge:
         """Return interval and timeout, or note everything that is wrong with them and the tenant and return None."""
         interval = self.interval(keys, probe)
         timeout = None if interval is None else self.timeout(keys, probe, interval)
-        if not self.tenant_is_known(keys) or interval is None or timeout is None:
+        if not self.tenant_is_right(keys, probe) or interval is None or timeout is None:
             return None
         return interval, timeout
 
@@ -94,20 +94,30 @@ class _Judge:
             return None
         return chosen or min(probe.timeout, interval)
 
-    def tenant_is_known(self, keys: Keys) -> bool:
+    def tenant_is_right(self, keys: Keys, probe: Probe[Any]) -> bool:
         known = self.rules.tenants
+        if probe.tenant and keys.tenant is None and known is not None and len(known) != 1:
+            what = f"say which of the tenants: {', '.join(sorted(known))}" if known else "none is configured; add one under `tenants:`"
+            self.mistake("tenant", f"the kind {keys.kind} signs in to a tenant; {what}")
+            return False
         if keys.tenant is None or known is None or keys.tenant in known:
             return True
         self.mistake("tenant", f"there is no tenant {shown(keys.tenant)} under `tenants`{meant_or_known(keys.tenant, known)}")
         return False
 
 
-def _built(keys: Keys, probe: Probe[Any], settings: Read[Settings], rhythm: tuple[float, float], defaults: Defaults) -> Built:
+def _built(keys: Keys, probe: Probe[Any], settings: Read[Settings], rhythm: tuple[float, float], rules: Rules) -> Built:
     own = probe.place(settings.value)
     place = Place(keys.layer or own.layer, keys.workload or own.workload)
-    labels = tuple(sorted((defaults.labels | keys.labels).items()))
-    job = Job(keys.name, keys.kind, probe, settings.value, *rhythm, place, keys.role, keys.tenant or "", labels)
+    labels = tuple(sorted((rules.defaults.labels | keys.labels).items()))
+    job = Job(keys.name, keys.kind, probe, settings.value, *rhythm, place, keys.role, _tenant(keys, probe, rules), labels)
     return Built(_line(job, settings.text), job, settings.secrets)
+
+
+def _tenant(keys: Keys, probe: Probe[Any], rules: Rules) -> str:
+    """Return the tenant's name; where there is only one, a kind that needs one need not name it."""
+    only = next(iter(rules.tenants), "") if probe.tenant and rules.tenants else ""
+    return keys.tenant or only
 
 
 def _line(job: Job, settings: str) -> bytes:

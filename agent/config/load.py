@@ -15,9 +15,9 @@ from agent.config.masked import shown as shown_without_secrets
 from agent.config.mistakes import MISTAKES_SHOWN, START, Notes, Page, Positioned, in_order, meant, shown
 from agent.config.models import Reading, note_traps, read_model
 from agent.config.nodes import Mapping, Node, Scalar, Sequence
-from agent.config.tenants import Tenant
 from probes import REGISTRY
 from probes.core.contract import FilePath, Secret
+from probes.lib.tenant import Tenant
 
 TOP = ("state_dir", "defaults", "tenants", "probes")
 _NO_PROBE = "no probe is configured; `probes:` needs at least one entry"

@@ -10,8 +10,8 @@ from agent.config.durations import in_words
 from agent.config.entries import settings_of
 from agent.config.scalars import typed
 from agent.config.secrets import LOGIN, is_sensitive
-from agent.config.tenants import Tenant
 from probes.lib.durations import seconds
+from probes.lib.tenant import Tenant
 
 MASK = "<secret>"
 

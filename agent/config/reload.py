@@ -23,9 +23,9 @@ from agent.config.files import digest, read_all
 from agent.config.mistakes import ConfigurationError, Mistake, Notes
 from agent.config.models import secrets_in
 from agent.config.secrets import Secrets
-from agent.config.tenants import Tenant
 from agent.job import Job
 from probes.core.contract import Secret
+from probes.lib.tenant import Tenant
 
 KINDS = "probes:REGISTRY"
 """Where the kinds are found, as module:name; both processes look there."""

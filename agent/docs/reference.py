@@ -6,13 +6,13 @@ from typing import Any
 
 from agent.config.durations import in_words
 from agent.config.keys import Defaults, Keys
-from agent.config.tenants import Tenant
 from agent.docs.metrics import own_metrics, probe_metrics
 from agent.docs.schema import Models, Node, read_models, top_keys
 from agent.docs.words import blocks_in, default_of, meaning_of, type_of
 from probes import REGISTRY
 from probes.core.contract import Measurement, Probe
 from probes.core.reasons import BLAME, MEANING
+from probes.lib.tenant import Tenant
 
 _INTRODUCTION = """\
 # Reference

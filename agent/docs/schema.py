@@ -13,10 +13,10 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_jso
 from pydantic_core import core_schema
 
 from agent.config.keys import Defaults, Keys
-from agent.config.tenants import Tenant
 from probes import REGISTRY
 from probes.core.contract import Probe, Secret
 from probes.lib.durations import TEXT_PATTERN, Duration
+from probes.lib.tenant import Tenant
 
 Node = dict[str, Any]
 """A part of a JSON Schema."""

@@ -4,13 +4,16 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from time import perf_counter
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from probes.core.contract import Sample, Secret, Step
 from probes.core.text import shown
 
 EVIDENCE_CHARACTERS = 500
 """Longest evidence value kept; a hostile answer must not fill memory."""
+
+
+T = TypeVar("T")
 
 
 class Lookup(Protocol):
@@ -45,6 +48,17 @@ class Shared:
     secret: Secrets
     environ_proxies: tuple[tuple[str, str], ...] = ()
     """(scheme, URL) and ("no", hosts) as the environment gave them when the agent started."""
+    state_dir: str | None = None
+    """Folder for what must survive a restart; None where there is none."""
+    parts: dict[type[Any], Any] = field(default_factory=dict, repr=False)
+    """What protocol code keeps between runs, such as tokens: one of each type."""
+
+    def part(self, kind: type[T]) -> T:
+        """Return the agent's one value of this type, made without arguments when it is first asked for."""
+        if kind not in self.parts:
+            self.parts[kind] = kind()
+        found: T = self.parts[kind]
+        return found
 
 
 @dataclass(slots=True)
@@ -63,6 +77,8 @@ class Context:
 
     probe: str
     shared: Shared
+    tenant: str = ""
+    """Name of the tenant the probe belongs to, or ""."""
     started: float = field(default_factory=perf_counter)
     steps: list[Step] = field(default_factory=list)
     measured: list[Sample] = field(default_factory=list)
@@ -70,6 +86,8 @@ class Context:
     open_steps: list[OpenStep] = field(default_factory=list)
     blamed: OpenStep | None = None
     """The innermost step that an exception left."""
+    tainted: bool = False
+    """Whether the run waited for something of our own, so that its times are upper bounds."""
 
     def step(self, name: str) -> AbstractContextManager[None]:
         """Time a step. Steps may nest; the innermost one that an exception leaves is to blame."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from probes.core.needs import Cost, Permission
 from probes.core.reasons import BLAME, Blame, Reason
 
 if TYPE_CHECKING:
@@ -92,7 +93,8 @@ class Run:
 
     `started` is Unix time in seconds; `seconds` is from the monotonic clock. `reason` and `failed_step` are set exactly when the outcome is
     not ok (`failed_step` is empty when no step was open). `code` is a protocol's own number from a known table, else empty. `tainted` says
-    that the agent itself was late during the run, so its times are an upper bound.
+    that the agent itself was late during the run, so its times are an upper bound. `retry_after` are the seconds for which the service
+    asked us to stay away, 0 where it did not.
     """
 
     probe: str
@@ -107,6 +109,7 @@ class Run:
     measured: tuple[Sample, ...] = ()
     evidence: tuple[tuple[str, str], ...] = ()
     tainted: bool = False
+    retry_after: float = 0.0
 
     @property
     def blame(self) -> Blame | None:
@@ -117,13 +120,17 @@ class Run:
 class Stopped(Exception):  # noqa: N818 - reads as what happened
     """A run that did not end ok, with the reason an operator sees. Raise one of its two children."""
 
-    def __init__(self, reason: Reason, message: str, *, code: str = "", step: str = "") -> None:
-        """`message` is one plain sentence for people; `step` overrides the innermost open step as the one to blame."""
+    def __init__(self, reason: Reason, message: str, *, code: str = "", step: str = "", retry_after: float = 0.0) -> None:
+        """`message` is one plain sentence for people; `step` overrides the innermost open step as the one to blame.
+
+        `retry_after` are the seconds for which the service asks us to stay away (RFC 9110 10.2.3), 0 where it does not.
+        """
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.code = code
         self.step = step
+        self.retry_after = retry_after
 
 
 class Failed(Stopped):
@@ -190,12 +197,17 @@ class Measurement:
 S = TypeVar("S", bound=Settings)
 
 
+def _nothing(_: Settings) -> tuple[()]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Probe(Generic[S]):
     """One kind of probe: everything the agent knows about it.
 
     `steps` are all step names the run may open; `interval`, `floor` and `timeout` are the kind's defaults in seconds, the floor being the
-    shortest interval that needs no override.
+    shortest interval that needs no override. `tenant` says that the kind signs in to a tenant, and so needs one; `permissions` are the
+    least it needs there, and `costs` what a good run asks of services.
     """
 
     run: "Callable[[Context, S], Awaitable[None]]"
@@ -206,3 +218,6 @@ class Probe(Generic[S]):
     interval: float = 60.0
     timeout: float = 20.0
     floor: float = 1.0
+    tenant: bool = False
+    permissions: Callable[[S], tuple[Permission, ...]] = _nothing
+    costs: Callable[[S], tuple[Cost, ...]] = _nothing

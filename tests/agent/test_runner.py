@@ -230,3 +230,10 @@ async def test_a_run_that_may_fill_its_interval_leaves_the_next_start_its_place(
     result = await run_once(job(run, interval=0.2, timeout=0.2), SHARED)
 
     assert (result.reason, result.seconds < 0.2) == (Reason.TIMEOUT, True)
+
+
+async def test_a_run_that_waited_for_the_agent_itself_is_tainted() -> None:
+    async def run(ctx: Context, _: NoSettings) -> None:
+        ctx.tainted = True
+
+    assert (await run_once(job(run), SHARED)).tainted

@@ -30,13 +30,15 @@ class Rhythm:
         self.skipped: Counter[str] = Counter()
         self.drifts: list[float] = []
         self.wall = wall
+        self.hold = 0.0
         self._run = run
         self.scheduler = Scheduler(self._start, self._skip, self.drifts.append, self.loop.time, lambda: self.wall + self.loop.time())
 
-    async def _start(self, job: Job) -> None:
+    async def _start(self, job: Job) -> float:
         self.starts.append((job.name, self.loop.time()))
         if self._run is not None:
             await self._run(job)
+        return self.hold
 
     def _skip(self, name: str, count: int) -> None:
         self.skipped[name] += count
@@ -192,8 +194,9 @@ async def test_a_timer_that_is_early_waits_for_the_rest() -> None:
     def slow_clock() -> float:
         return loop.time() * 0.9
 
-    async def run(_: Job) -> None:
+    async def run(_: Job) -> float:
         starts.append(slow_clock())
+        return 0.0
 
     scheduler = Scheduler(run, lambda *_: None, lambda _: None, slow_clock, slow_clock)
     scheduler.add(job(_nothing, interval=10))
@@ -201,3 +204,19 @@ async def test_a_timer_that_is_early_waits_for_the_rest() -> None:
     await scheduler.stop()
     assert len(starts) >= 3
     assert [round(b - a, 2) for a, b in pairwise(starts)] == [10.0] * (len(starts) - 1)
+
+
+@pytest.mark.parametrize(
+    ("hold", "starts"),
+    [(0.0, [0, 10, 20, 30, 40, 50]), (5.0, [0, 10, 20, 30, 40, 50]), (10.5, [0, 20, 40]), (20.0, [0, 20, 40]), (3600.0, [0, 30])],
+    ids=["not held", "held for less than an interval", "held over one start", "held until a start", "held for at most two starts"],
+)
+async def test_a_job_is_held_back_by_two_starts_at_most_and_each_counts_as_skipped(hold: float, starts: list[int]) -> None:
+    rhythm = Rhythm()
+    rhythm.hold = hold
+    rhythm.scheduler.add(job(_nothing, interval=10))
+    await asyncio.sleep(59.9)
+    await rhythm.scheduler.stop()
+    first = rhythm.starts[0][1]
+    assert [round(at - first) for _, at in rhythm.starts] == starts
+    assert sum(rhythm.skipped.values()) == 6 - len(starts)

@@ -232,3 +232,21 @@ async def test_a_run_given_up_by_a_change_counts_as_skipped() -> None:
     text = b"".join(line for _, lines in w.exporter.families() for line in lines.values()).decode()
     assert 'fogbell_probe_skipped_total{probe="page"} 0' not in text
     assert 'fogbell_probe_runs_total{probe="page"} 0' in text
+
+
+@pytest.mark.parametrize(
+    ("end", "held"),
+    [
+        (Inconclusive(Reason.THROTTLED, "too much", retry_after=3600), 3600.0),
+        (Inconclusive(Reason.AGENT_RESOURCES, "no memory", retry_after=3600), 0.0),
+        (Failed(Reason.HTTP_5XX, "an outage", retry_after=3600), 0.0),
+    ],
+    ids=lambda value: str(getattr(value, "reason", value)),
+)
+async def test_only_throttling_holds_a_probe_back(end: Exception, held: float) -> None:
+    w, throttled = watch(), job(Scripted(*[end] * 5))
+    w.describe((throttled,))
+    assert [await w._run(throttled) for _ in range(5)] == [held] * 5
+    last = w.history.of(throttled.name).last
+    assert last is not None
+    assert decode(last).retry_after == 3600

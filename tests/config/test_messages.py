@@ -130,3 +130,24 @@ def test_one_wrong_anchor_is_one_mistake_however_many_probes_use_it(tmp_path: Pa
     uses = "".join(f"  - {{name: p{i}, host: a, <<: *all}}\n" for i in range(50))
     path.write_text(f"x-all: &all {{kind: watch, prot: 1}}\nprobes:\n{uses}")
     assert message(path) == f"{path}:1:27: probes[p0].prot: unknown key; did you mean `port`?"
+
+
+TENANT = "{tenant_id: &g 00000000-0000-0000-0000-000000000000, client_id: *g, credential: {managed_identity: {}}}"
+
+
+def test_a_kind_that_signs_in_needs_to_know_where(tmp_path: Path) -> None:
+    path = tmp_path / "fogbell.yml"
+    path.write_text("probes:\n  - {name: a, kind: sign_in, host: a}\n")
+    what = f"{path}:2:12: probes[a].tenant: the kind sign_in signs in to a tenant; "
+    assert message(path) == f"{what}none is configured; add one under `tenants:`"
+    second = TENANT.replace("&g 0", "&h 1").replace("*g", "*h")
+    path.write_text(f"probes:\n  - {{name: a, kind: sign_in, host: a}}\ntenants: {{one: {TENANT}, two: {second}}}\n")
+    assert message(path) == f"{what}say which of the tenants: one, two"
+
+
+def test_a_kind_that_signs_in_need_not_name_the_only_tenant(tmp_path: Path) -> None:
+    path = tmp_path / "fogbell.yml"
+    path.write_text(
+        f"probes:\n  - {{name: a, kind: sign_in, host: a}}\n  - {{name: b, kind: ping, host: a}}\ntenants: {{contoso: {TENANT}}}\n"
+    )
+    assert [job.tenant for job in load(path, registry=KINDS).jobs] == ["contoso", ""]

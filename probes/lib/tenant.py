@@ -1,12 +1,18 @@
-"""A Microsoft 365 tenant as it is written: who we are there, and how we prove it."""
+"""A Microsoft 365 tenant as it is written: who we are there, how we prove it, and the way to it."""
 
 import re
+from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from probes.core.contract import Secret, Settings
+from probes.core.context import Context
+from probes.core.contract import Failed, Secret, Settings
+from probes.core.reasons import Reason
+from probes.lib.proxy import Proxy, ProxyUrl
+from probes.lib.tls import Trust
+from probes.lib.url import HttpUrl
 
 _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _HOST = re.compile(r"(?=.{1,253}$)(?!-)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*(?::[0-9]{1,5})?")
@@ -45,6 +51,10 @@ class ManagedIdentity(Settings):
 
     client_id: Guid | None = None
     """Which one, where the machine has several."""
+    endpoint: HttpUrl | None = None
+    """Where App Service and its like give tokens (their `IDENTITY_ENDPOINT`); without it the virtual machine's own service is asked."""
+    header: Secret | None = None
+    """What the endpoint wants to see (`{env: IDENTITY_HEADER}`)."""
 
 
 class Credential(Settings):
@@ -84,9 +94,65 @@ class Tenant(Settings):
     """Application (client) ID."""
     credential: Credential
     """How the application proves who it is."""
+    tls: Trust = Trust()
+    """Whom to trust in connections to this tenant; `issuers` finds a proxy that reads along."""
+    proxy: Proxy | ProxyUrl | None = None
+    """Proxy to go through: `http://host:port`, `environment`, or a block with a login. Without it the connection is direct."""
 
     @model_validator(mode="after")
     def _one_cloud(self) -> Self:
         if self.cloud is not None and self.hosts is not None:
             raise ValueError("cloud and hosts exclude each other; give one of them")
         return self
+
+    @property
+    def where(self) -> Hosts:
+        """Hosts of the tenant's cloud."""
+        return self.hosts or CLOUDS[self.cloud or "worldwide"]
+
+    @property
+    def through(self) -> Proxy | None:
+        """The proxy to go through."""
+        return Proxy(url=self.proxy) if isinstance(self.proxy, str) else self.proxy
+
+
+CLOUDS: dict[str, Hosts] = {
+    "worldwide": Hosts(login="login.microsoftonline.com", graph="graph.microsoft.com", exchange="outlook.office365.com"),
+    "gcc_high": Hosts(login="login.microsoftonline.us", graph="graph.microsoft.us", exchange="outlook.office365.us"),
+    "dod": Hosts(login="login.microsoftonline.us", graph="dod-graph.microsoft.us", exchange="outlook-dod.office365.us"),
+    "china": Hosts(login="login.partner.microsoftonline.cn", graph="microsoftgraph.chinacloudapi.cn", exchange="partner.outlook.cn"),
+}
+"""Hosts of Microsoft's clouds (learn.microsoft.com/graph/deployments). GCC uses the worldwide ones."""
+
+
+class Tenants(Mapping[str, Tenant]):
+    """The tenants of the configuration in force, by name. The agent keeps it current; runs read it at the time of use."""
+
+    def __init__(self) -> None:
+        self._tenants: dict[str, Tenant] = {}
+
+    def __getitem__(self, name: str) -> Tenant:
+        return self._tenants[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tenants)
+
+    def __len__(self) -> int:
+        return len(self._tenants)
+
+    def put(self, tenants: Mapping[str, Tenant]) -> None:
+        """Replace all of them."""
+        self._tenants = dict(tenants)
+
+
+def tenant_of(ctx: Context) -> Tenant:
+    """Return the tenant that the probe belongs to.
+
+    Raises:
+        Failed: APP_CONFIG, where a reload has taken it away under a run.
+
+    """
+    tenants = ctx.shared.part(Tenants)
+    if ctx.tenant not in tenants:
+        raise Failed(Reason.APP_CONFIG, f"the configuration has no tenant {ctx.tenant!r}")
+    return tenants[ctx.tenant]

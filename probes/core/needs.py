@@ -1,0 +1,122 @@
+"""What a kind needs of a tenant and of Microsoft's services: permissions, and calls counted against the limits that are known.
+
+The limits are Microsoft's published ones (learn.microsoft.com/graph/throttling-limits, and SharePoint's own page on throttling). They are
+for one application in one tenant unless `Limit.what` says otherwise, and may change; where several are known for a service, all count.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Grant(StrEnum):
+    """How a permission is given."""
+
+    APPLICATION = "application"
+    """To the application itself, for the whole tenant unless it is narrowed."""
+    DELEGATED = "delegated"
+    """To the application on behalf of the user who signed in with `fogbell login`."""
+
+
+class Scope(StrEnum):
+    """How far a permission reaches, and what narrows it."""
+
+    TENANT = "tenant"
+    """The whole tenant; nothing narrows it."""
+    MAILBOXES = "mailboxes"
+    """The mailboxes that RBAC for Applications of Exchange Online names."""
+    SITES = "sites"
+    """The sites that were granted one by one (Sites.Selected)."""
+    TEAM = "team"
+    """One team or chat, by resource-specific consent."""
+    MEETINGS = "meetings"
+    """The users whom an application access policy of Teams names."""
+
+
+class Api(StrEnum):
+    """Whose permission it is."""
+
+    GRAPH = "graph"
+    """Microsoft Graph."""
+    EXCHANGE = "exchange"
+    """Office 365 Exchange Online."""
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """One least permission that a probe needs. `name` is as Microsoft spells it; `why` says in a few words what it is for."""
+
+    name: str
+    why: str
+    grant: Grant = Grant.APPLICATION
+    scope: Scope = Scope.TENANT
+    api: Api = Api.GRAPH
+
+
+class Service(StrEnum):
+    """What has limits of its own."""
+
+    LOGIN = "login"
+    """Entra's token service; no limit is published."""
+    DIRECTORY = "directory"
+    """Users, groups, organization: resource units."""
+    OUTLOOK = "outlook"
+    """Mail and calendar in Microsoft Graph."""
+    FILES = "files"
+    """SharePoint and OneDrive: resource units."""
+    TEAMS = "teams"
+    """Teams, channels, chats."""
+    MEETINGS = "meetings"
+    """Online meetings."""
+    PRESENCE = "presence"
+    """Presence of users."""
+    SERVICE_HEALTH = "service_health"
+    """Service health and message centre."""
+    SECURITY = "security"
+    """Defender: incidents, alerts, hunting."""
+    EDISCOVERY = "ediscovery"
+    """eDiscovery of Purview."""
+    AUDIT = "audit"
+    """Audit log and sign-in reports."""
+    GRAPH = "graph"
+    """Anything else in Microsoft Graph: only its limit for all calls together counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most `units` within `seconds`. A unit is a call, or a resource unit where a service counts those."""
+
+    units: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a good run asks of a service: calls, and the service's own units where they differ."""
+
+    service: Service
+    calls: float
+    units: float = 0.0
+
+    @property
+    def weight(self) -> float:
+        """Units that count against the service's limit."""
+        return self.units or self.calls
+
+
+_DAY = 86_400.0
+
+LIMITS: dict[Service, tuple[Limit, ...]] = {
+    Service.LOGIN: (),
+    Service.DIRECTORY: (Limit(3_500, 10),),
+    Service.OUTLOOK: (Limit(10_000, 600),),
+    Service.FILES: (Limit(1_200, 60), Limit(1_200_000, _DAY)),
+    Service.TEAMS: (Limit(20, 1),),
+    Service.MEETINGS: (Limit(2_000, 30 * _DAY),),
+    Service.PRESENCE: (Limit(1_500, 30),),
+    Service.SERVICE_HEALTH: (Limit(240, 60), Limit(800, 3_600)),
+    Service.SECURITY: (Limit(150, 60),),
+    Service.EDISCOVERY: (Limit(5, 60),),
+    Service.AUDIT: (Limit(5, 10),),
+    Service.GRAPH: (Limit(130_000, 10),),
+}
+"""Limits by service: of the sizes of a tenant the smallest. Meetings count per user, Outlook per mailbox."""
