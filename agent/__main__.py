@@ -229,7 +229,17 @@ def _version(*, version: Annotated[bool, typer.Option("--version", help="Print t
 def main() -> None:
     """Run the command line."""
     machine.fill_standard_streams()
-    app()
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        machine.drop_standard_output()
+        _say(f"fogbell: the output cannot be written: {error.strerror}")
+        sys.exit(EXIT_FAILED)
 
 
 if __name__ == "__main__":

@@ -62,6 +62,11 @@ def fill_standard_streams() -> None:
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
 
 
+def drop_standard_output() -> None:
+    """Let what is still to be written to a full or closed output go nowhere, or the interpreter would complain of it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 def settle_garbage() -> None:
     """Take all that lives now out of future collections, each of which is a pause, and make them rarer."""
     gc.collect()

@@ -47,6 +47,7 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Secret, Settings, Stopped, Workload
 from probes.core.reasons import Reason
 from probes.lib.connect import FAMILIES, KERNEL_MEASUREMENTS, Family, fits, measure_kernel
+from probes.lib.durations import Duration
 from probes.lib.http import BODY_BYTES, Headers, Request, Response, Wanted, fetch
 from probes.lib.http_expect import Expect, FieldName, judge_content, judge_status, status_range
 from probes.lib.proxy import Proxy, ProxyUrl, basic, route_to
@@ -122,8 +123,8 @@ class HttpCheck(Settings):
     """Ask for a packed body (gzip, deflate). A packed one is unpacked in any case."""
     body_limit: Annotated[int, Field(ge=0, le=1 << 30)] = BODY_BYTES
     """Bytes of body, after unpacking, at which the run ends as `content_mismatch`."""
-    max_seconds: Annotated[float, Field(gt=0)] | None = None
-    """A right answer that took longer than this is `too_slow`."""
+    max_seconds: Duration | None = None
+    """A right answer that took longer than this is `too_slow`: seconds, or a text such as 500ms."""
 
     @model_validator(mode="after")
     def _one_login(self) -> Self:
@@ -259,7 +260,7 @@ def _plan(settings: HttpCheck) -> Plan:
         request=Request(settings.method, parse(settings.url), _open_headers(settings), (settings.body or "").encode()),
         secrets=_secrets(settings),
         allowed=tuple(status_range(text) for text in allowed),
-        wanted=Wanted(settings.body_limit, keep=body.reads, digest=body.sha256 is not None),
+        wanted=Wanted(settings.body_limit, keep=body.reads, digest=body.sha256 is not None, half=True),
         proxy=Proxy(url=proxy) if isinstance(proxy, str) else proxy,
         family=FAMILIES[settings.family],
     )

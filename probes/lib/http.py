@@ -19,7 +19,7 @@ import httptools
 from probes.core.context import Context
 from probes.core.contract import Failed, Stopped
 from probes.core.reasons import Reason
-from probes.lib.connect import KernelView, connect, kernel_view
+from probes.lib.connect import KernelView, connect, kernel_view, measure_kernel
 from probes.lib.proxy import Route
 from probes.lib.tls import Trust, start_tls
 from probes.lib.url import Url
@@ -87,11 +87,12 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to do with a body: how much to accept, whether to keep it, whether to hash it."""
+    """What to do with a body: how much to accept, whether to keep it, whether to hash it, and whether to measure half an answer."""
 
     limit: int = BODY_BYTES
     keep: bool = True
     digest: bool = False
+    half: bool = False
 
 
 EVERYTHING = Wanted()
@@ -203,6 +204,7 @@ class _Reading:
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._answer: Response | None = None
         self._failure: Stopped | None = None
+        self._kernel: KernelView | None = None
         self._status = 0
         self._headers: dict[bytes, bytes] = {}
         self._wire = wire
@@ -275,9 +277,16 @@ class _Reading:
             ctx.open_steps[-1].open_phases.append("transfer" if self.first else "processing")
 
     def tell_half(self, ctx: Context) -> None:
-        """Keep the status of an answer whose body never came whole; of a whole one there is more to tell, and others do."""
-        if self._head_done and self._answer is None:
+        """Keep what is known of an answer that never came whole; of a whole one there is more to tell, and others do."""
+        if self._answer is not None:
+            return
+        if self._head_done:
             ctx.evidence("status", self._status)
+        if self._wanted.half and self._head_done:
+            ctx.measure("status", self._status)
+            ctx.measure("body_bytes", self._body_bytes)
+        if self._wanted.half:
+            measure_kernel(ctx, self._kernel or kernel_view(self._wire))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header field; what comes behind the body is none (RFC 9110 6.5.1), and may have no end."""
@@ -378,6 +387,7 @@ class _Reading:
         if self._done.done():
             return
         self._failure = failure
+        self._kernel = kernel_view(self._wire)
         self.last = perf_counter()
         self._done.set_result(None)
         self._wire.close()

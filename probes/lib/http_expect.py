@@ -11,6 +11,7 @@ from probes.core.reasons import Reason
 from probes.lib.http import Response
 from probes.lib.jsonpath import JsonPath, find
 from probes.lib.regex import Pattern, search
+from probes.lib.retry_after import retry_after
 
 JSON_BYTES = 1 << 20
 """Longest JSON document that is parsed: parsing a longer one would hold up other probes."""
@@ -122,7 +123,8 @@ def judge_status(response: Response, allowed: tuple[tuple[int, int], ...]) -> No
     if any(low <= status <= high for low, high in allowed):
         return
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        raise Inconclusive(Reason.THROTTLED, "the answer is 429: the server limits our own requests", code="429")
+        wait = retry_after(response.header("retry-after"))
+        raise Inconclusive(Reason.THROTTLED, "the answer is 429: the server limits our own requests", code="429", retry_after=wait)
     reason = {3: Reason.HTTP_REDIRECT, 4: Reason.HTTP_4XX}.get(status // 100, Reason.CONTENT_MISMATCH)
     raise Failed(reason if status < 500 else Reason.HTTP_5XX, f"the answer is {status}", code=str(status))  # noqa: PLR2004 - 5xx and above
 

@@ -124,6 +124,8 @@ class _State:
         except ValueError as error:
             self.problems.append(f"SPF of {domain}: {error}")
             return []
+        if not {"all", "+all"}.isdisjoint(record.lower().split()):
+            self.problems.append(f"SPF of {domain} lets everybody send (+all)")
         ends = any(term.name == "all" for term in terms)
         counted = [term for term in terms if term.name in _LOOKUPS and not (term.name == "redirect" and ends)]
         room = max(_WALK_ENDS - self.lookups, 0)

@@ -107,6 +107,12 @@ CASES: dict[str, tuple[dict[str, str | None], str, Reason, str]] = {
         WRONG,
         "does not include",
     ),
+    "spf that lets everybody send": (
+        {"spf": RECORDS["spf"].replace("-all", "+all")},
+        "spf",
+        WRONG,
+        "lets everybody send",
+    ),
     "spf that breaks the grammar": (
         {"spf": 'contoso.example TXT "v=spf1 include:spf.protection.outlook.com ip4:192.0.2.300 -all"'},
         "spf",

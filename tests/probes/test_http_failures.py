@@ -153,7 +153,17 @@ async def test_a_certificate_is_read_from_the_handshake_that_it_failed(flaw: Fla
     [(hostile.resets_in_header, None), (hostile.resets_in_body, "200"), (hostile.endless_body, "200"), (hostile.gzip_bomb, "200")],
 )
 async def test_the_status_of_half_an_answer_is_told(server: Callable[[], hostile.Server], told: str | None) -> None:
-    assert dict((await run(server())).evidence).get("status") == told
+    ended = await run(server())
+    assert dict(ended.evidence).get("status") == told
+    measured = {sample.name: sample.value for sample in ended.measured}
+    assert measured.get("status") == (None if told is None else 200)
+    assert ("body_bytes" in measured) == (told is not None)
+    assert measured["kernel_rtt_seconds"] > 0
+
+
+async def test_a_deadline_leaves_what_the_kernel_measured() -> None:
+    ended = await run(hostile.says_nothing(), deadline=0.2)
+    assert [sample.value > 0 for sample in ended.measured if sample.name == "kernel_rtt_seconds"] == [True]
 
 
 async def test_names_fail_as_the_resolver_says() -> None:
@@ -206,6 +216,7 @@ async def test_a_server_that_limits_us_says_nothing_about_itself() -> None:
     ended = await run(hostile.page(b"slow down", b"429 Too Many Requests", b"Retry-After: 60\r\n"))
     assert (ended.outcome, ended.failed_step, ended.reason, ended.code) == (Outcome.INCONCLUSIVE, "verify", Reason.THROTTLED, "429")
     assert dict(ended.evidence)["header_retry-after"] == "60"
+    assert ended.retry_after == 60
 
 
 DOCUMENT = b'{"status": "ok", "items": [{"name": "a", "size": 1}, {"name": "b", "on": true}], "x.y": null}'
@@ -270,5 +281,6 @@ async def test_a_pattern_that_explodes_elsewhere_takes_no_time() -> None:
 
 
 async def test_a_right_answer_can_be_too_slow() -> None:
-    ended = await run(hostile.page(), max_seconds=1e-9)
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx"
+    ended = await run(hostile.drips(answer, 0.001), max_seconds="5ms")
     assert (ended.failed_step, ended.reason) == ("request", Reason.TOO_SLOW)

@@ -5,6 +5,7 @@ import re
 import socket
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -137,6 +138,17 @@ def test_a_full_disk_under_the_log_does_not_stop_it(tmp_path: Path) -> None:
         lives = Daemon(port, program)
         lives.until_more('fogbell_probe_runs_total{probe="nobody"}', 2)
         assert lives.program.end() == 0
+
+
+@pytest.mark.parametrize("arguments", [["once", "itself", "--json"], ["once", "itself"], ["check"]], ids=" ".join)
+def test_a_command_whose_output_cannot_be_written_says_so(arguments: list[str], tmp_path: Path) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full on this system")
+    line = [sys.executable, "-m", "agent", *arguments, "--config", str(write_config(tmp_path, own_port_probe(free_port())))]
+    with full.open("w") as output:
+        result = subprocess.run(line, stdout=output, stderr=subprocess.PIPE, text=True, check=False, timeout=30)
+    assert (result.returncode, result.stderr) == (1, "fogbell: the output cannot be written: No space left on device\n")
 
 
 def test_a_reader_of_one_byte_a_second_and_a_hundred_at_once_hold_nothing_up(agent: Daemon) -> None:
