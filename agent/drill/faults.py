@@ -45,9 +45,9 @@ class Tcp:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """The handshake ends with an alert, or shows a certificate for another name."""
+    """The handshake ends with an alert, or shows a certificate for another name, or one of a company proxy's own authority."""
 
-    how: Literal["handshake_fail", "wrong_name"]
+    how: Literal["handshake_fail", "wrong_name", "intercepted"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,22 +139,23 @@ class _Disturbed:
 
 @dataclass(frozen=True, slots=True)
 class _Contexts:
-    """TLS as it should be, and as the two faults make it."""
+    """TLS as it should be, and as each fault makes it."""
 
     good: ssl.SSLContext
-    wrong_name: ssl.SSLContext
-    failing: ssl.SSLContext
+    faulty: Mapping[str, ssl.SSLContext]
 
     def under(self, fault: Tls | None) -> ssl.SSLContext:
-        if fault is None:
-            return self.good
-        return self.wrong_name if fault.how == "wrong_name" else self.failing
+        return self.faulty[fault.how] if fault else self.good
 
 
 def _contexts(authority: trustme.CA, names: tuple[str, ...]) -> _Contexts:
     """Make them. A server without any certificate answers each greeting with the alert handshake_failure."""
-    failing = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    return _Contexts(server_context(authority, *_LOOPBACK, *names), server_context(authority, _WRONG_NAME), failing)
+    faulty = {
+        "handshake_fail": ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
+        "wrong_name": server_context(authority, _WRONG_NAME),
+        "intercepted": server_context(trustme.CA(organization_name="Contoso Web Proxy"), *_LOOPBACK, *names),
+    }
+    return _Contexts(server_context(authority, *_LOOPBACK, *names), faulty)
 
 
 class _Listener:
