@@ -57,11 +57,11 @@ async def _ours(folder: Path, probe: str, rate: float, seconds: float) -> float:
     with agent(config, folder) as (process, url):
         async with aiohttp.ClientSession() as session:
             await asyncio.sleep(2)
-            runs, before = await _runs(session, url), process.cpu_seconds()
+            runs, before = await runs_ok(session, url), process.cpu_seconds()
             await _pass(session, url, seconds)
             spent = process.cpu_seconds() - before
-            done = await _runs(session, url) - runs
-    _still_true(done, rate * seconds)
+            done = await runs_ok(session, url) - runs
+    still_true(done, rate * seconds)
     return spent / done * 1e6
 
 
@@ -69,10 +69,10 @@ async def _pass(session: aiohttp.ClientSession, url: str, seconds: float) -> Non
     while seconds > 0:
         await asyncio.sleep(min(seconds, _SCRAPE_SECONDS))
         seconds -= _SCRAPE_SECONDS
-        await _runs(session, url)
+        await runs_ok(session, url)
 
 
-async def _runs(session: aiohttp.ClientSession, url: str) -> int:
+async def runs_ok(session: aiohttp.ClientSession, url: str) -> int:
     """Return how many runs were ok, from a scrape."""
     async with session.get(f"{url}/metrics") as answer:
         lines = (await answer.text()).splitlines()
@@ -81,6 +81,7 @@ async def _runs(session: aiohttp.ClientSession, url: str) -> int:
     return int(total - failed)
 
 
-def _still_true(done: int, wanted: float) -> None:
+def still_true(done: int, wanted: float) -> None:
+    """Refuse a figure of runs that were not made, or not right."""
     if done < 0.97 * wanted:
         raise RuntimeError(f"only {done} of {wanted:g} runs were ok; the figure would be worth nothing")
