@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from probes import dns, dns_m365_domain, http, tcp
+from probes import dns, dns_m365_domain, http, portal, tcp
 from probes.core.contract import Probe
 
 REGISTRY: dict[str, Probe[Any]] = {
     "dns": dns.PROBE,
     "dns_m365_domain": dns_m365_domain.PROBE,
     "http": http.PROBE,
+    "portal": portal.PROBE,
     "tcp": tcp.PROBE,
 }
 """Kind, as written in YAML, to probe. Alphabetical."""
