@@ -4,16 +4,16 @@ import base64
 import hashlib
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jwt
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
+from jwt.types import Options
 
-if TYPE_CHECKING:
-    from agent.drill.world import World
+from agent.drill.world import World
 
 _KEY_BITS = 2048
 _KEY_LIFETIME = timedelta(days=1825)
@@ -36,7 +36,7 @@ def self_signed(key: rsa.RSAPrivateKey, name: str, start: datetime, end: datetim
 class Keys:
     """Signs and verifies the tokens of one world: RS256, as Entra signs."""
 
-    def __init__(self, world: "World") -> None:
+    def __init__(self, world: World) -> None:
         self._world = world
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
         start = datetime.fromtimestamp(world.now(), UTC) - _KEY_AGE
@@ -56,9 +56,9 @@ class Keys:
             ValueError: where it was not signed with this key, is for another audience, has ended or has not begun.
 
         """
-        options: dict[str, Any] = {"verify_exp": False, "verify_nbf": False, "verify_iat": False, "require": ["aud", "exp", "nbf"]}
+        options: Options = {"verify_exp": False, "verify_nbf": False, "verify_iat": False, "require": ["aud", "exp", "nbf"]}
         try:
-            claims: dict[str, Any] = jwt.decode(token, self._key.public_key(), ["RS256"], options, audience=audience)  # type: ignore[arg-type]
+            claims: dict[str, Any] = jwt.decode(token, self._key.public_key(), ["RS256"], options, audience=audience)
         except jwt.InvalidTokenError as error:
             raise ValueError(f"not a token of this tenant: {error}") from error
         if not claims["nbf"] <= self._world.now() < claims["exp"]:
