@@ -59,7 +59,8 @@ def slice_() -> Schema:
 @lru_cache(maxsize=1)
 def _registry() -> Registry[Any]:
     empty: Registry[Any] = Registry()
-    return empty.with_resource(_SLICE, DRAFT202012.create_resource(slice_()))
+    filled: Registry[Any] = empty.with_resource(_SLICE, DRAFT202012.create_resource(slice_()))
+    return filled
 
 
 def operations() -> Iterator[tuple[str, str]]:
