@@ -5,7 +5,6 @@ https://learn.microsoft.com/en-us/graph/cloud-communication-online-meeting-appli
 """
 
 import base64
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -17,8 +16,6 @@ from agent.drill.graph.moments import moment, seconds_of
 from agent.drill.graph.odata import entity
 from agent.drill.world import Person, World
 
-MEETINGS_A_MONTH = 2000
-"""Of one user: https://learn.microsoft.com/en-us/graph/throttling-limits#cloud-communication-service-limits"""
 _DEFAULT_SECONDS = 3600.0
 EVERYBODY = "*"
 
@@ -41,23 +38,9 @@ class Meetings:
     """All meetings of a world, and who may call them. The world's own app may for everybody at first."""
 
     def __init__(self, world: World) -> None:
-        self._world = world
         self.meetings: dict[str, Meeting] = {}
         self.policies: set[tuple[str, str]] = {(world.app_id, EVERYBODY)}
         """Application access policies: (app id, user id or `EVERYBODY`)."""
-        self._made: Counter[tuple[str, str]] = Counter()
-
-    def count(self, organizer: Person) -> None:
-        """Count a new meeting of this user in this month.
-
-        Raises:
-            GraphError: 429 beyond what a month allows.
-
-        """
-        month = (organizer.id, moment(self._world.now())[:7])
-        if self._made[month] >= MEETINGS_A_MONTH:
-            raise GraphError(429, "TooManyRequests", "Too many meetings for this user.", headers={"Retry-After": "3600"})
-        self._made[month] += 1
 
 
 def _organizer(world: World, call: Call) -> Person:
@@ -135,7 +118,6 @@ def create_meeting(world: World, call: Call) -> Answer:
     organizer, meetings = _organizer(world, call), world.of(Meetings)
     body = call.body if isinstance(call.body, dict) else {}
     start, end = _times(world, body)
-    meetings.count(organizer)
     thread = f"19:meeting_{UUID(int=world.random.getrandbits(128)).hex}@thread.v2"
     name = base64.b64encode(f"1*{organizer.id}*0**{thread}".encode()).decode()
     number = str(world.random.randrange(10**11, 10**12))

@@ -3,7 +3,6 @@
 https://learn.microsoft.com/en-us/graph/api/resources/teams-api-overview
 """
 
-from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -16,8 +15,6 @@ from agent.drill.world import Person, World
 
 SHOWS_AFTER_SECONDS = 2.0
 """How long a change of members takes to be seen. Microsoft asks callers to leave two seconds between such calls."""
-TEAM_CALLS_PER_SECOND = 4
-"""Of one app on one team: https://learn.microsoft.com/en-us/graph/throttling-limits#microsoft-teams-service-limits"""
 PROBE_TEAM = "Fogbell probes"
 _AGE_SECONDS = 200 * 86400.0
 
@@ -33,15 +30,13 @@ class Channel:
 
 @dataclass(slots=True)
 class Team:
-    """A team: who is in it, and when an app last called on it."""
+    """A team, its channels and who is in it."""
 
     id: str
     name: str
     created: float
     channels: tuple[Channel, ...]
     members: list[Member] = field(default_factory=list)
-    calls: dict[str, deque[float]] = field(default_factory=dict)
-    """Moments of each app's latest calls on this team."""
 
 
 class Teams:
@@ -61,17 +56,16 @@ class Teams:
         return team
 
     def called(self, call: Call) -> Team:
-        """Give the team that a call is about, and count the call.
+        """Give the team that a call is about.
 
         Raises:
-            GraphError: 404 where there is none; 403 to a person outside it; 429 to an app that called too often.
+            GraphError: 404 where there is none; 403 to a person outside it.
 
         """
         team = self.teams.get(call.path["team-id"].lower())
         if team is None:
             raise GraphError(404, "NotFound", f"No team found with Group Id {call.path['team-id']}")
         now = self._world.now()
-        _count(team, call.caller.app_id, now)
         if call.caller.user_id and not any(member.person.id == call.caller.user_id and member.shows(now) for member in team.members):
             raise GraphError(403, "Forbidden", "User is not a member of the team.")
         return team
@@ -83,14 +77,6 @@ def _guid(*names: str) -> str:
 
 def _member(team: Team, person: Person, roles: tuple[str, ...], since: float) -> Member:
     return Member(membership_id(team.id, person.id), person, roles, since)
-
-
-def _count(team: Team, app_id: str, now: float) -> None:
-    """Count a call of an app on a team, and refuse the fifth within a second."""
-    latest = team.calls.setdefault(app_id, deque(maxlen=TEAM_CALLS_PER_SECOND))
-    if len(latest) == TEAM_CALLS_PER_SECOND and now - latest[0] < 1.0:
-        raise GraphError(429, "TooManyRequests", "Too many requests on this team.", headers={"Retry-After": "1"})
-    latest.append(now)
 
 
 def _shown_team(world: World, team: Team) -> dict[str, Any]:
