@@ -50,6 +50,7 @@ async def run_once(job: Job, shared: Shared, late_since: Callable[[float], bool]
     """
     started = time.time()
     context = Context(job.name, shared, job.tenant)
+    context.deadline = context.started + _deadline(job)
     stopped = await _attempt(job, context, late_since)
     seconds = perf_counter() - context.started
     outcome = _outcome(stopped)

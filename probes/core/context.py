@@ -2,6 +2,7 @@
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from math import inf
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
@@ -80,6 +81,8 @@ class Context:
     tenant: str = ""
     """Name of the tenant the probe belongs to, or ""."""
     started: float = field(default_factory=perf_counter)
+    deadline: float = inf
+    """When the run will be ended (perf_counter)."""
     steps: list[Step] = field(default_factory=list)
     measured: list[Sample] = field(default_factory=list)
     evidence_found: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,162 @@
+"""What a person's sign-in left behind: the refresh token of a tenant's probe user, one file for each tenant.
+
+`<state_dir>/grants/<tenant>.json`, mode 0600. It is written whole or not at all, in a thread of its own, and read again when it changes on
+disk. A refresh token that could not be written stays in memory and is tried again: the one on disk may be dead by then.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import secrets
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from probes.core.contract import Failed, Inconclusive
+from probes.core.reasons import Reason
+
+log = logging.getLogger("fogbell.grants")
+
+_LARGEST_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A sign-in. `id` stays while the refresh token rotates; `signed_in` and `rotated` are Unix seconds."""
+
+    tenant_id: str
+    client_id: str
+    login: str
+    refresh_token: str = field(repr=False)
+    user: str = ""
+    scopes: str = ""
+    signed_in: float = 0.0
+    rotated: float = 0.0
+    id: str = field(default_factory=lambda: secrets.token_hex(16))
+
+
+@dataclass(slots=True)
+class _Known:
+    """A grant in memory; `seen` is how its file looked, `written` whether the file holds it."""
+
+    grant: Grant
+    seen: tuple[int, ...] = ()
+    written: bool = True
+
+
+class Grants:
+    """The grants in use. All work on files is done in one thread."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, _Known] = {}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="grants")
+
+    async def read(self, path: Path) -> Grant | None:
+        """Return the grant of a file, or None where there is none.
+
+        Raises:
+            Failed: GRANT_DEAD where the file holds something else.
+            Inconclusive: where the file cannot be read.
+
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._read, path)
+
+    async def keep(self, path: Path, grant: Grant) -> bool:
+        """Store a grant. False where the disk refused: it is in memory then, and tried again with the next read."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._keep, path, grant)
+
+    async def rotate(self, path: Path, grant: Grant, refresh_token: str, now: float) -> None:
+        """Store the refresh token that replaces the one of `grant`, unless someone has signed in anew meanwhile."""
+        current = await self.read(path)
+        if current is None or current.id == grant.id:
+            await self.keep(path, replace(grant, refresh_token=refresh_token, rotated=now))
+
+    def _read(self, path: Path) -> Grant | None:
+        known = self._known.get(path)
+        seen = _looks(path)
+        if known is not None and seen == known.seen:
+            if not known.written:
+                self._keep(path, known.grant)
+            return known.grant
+        if not seen:
+            self._known.pop(path, None)
+            return None
+        grant = _parsed(path)
+        self._known[path] = _Known(grant, seen)
+        return grant
+
+    def _keep(self, path: Path, grant: Grant) -> bool:
+        known = self._known.setdefault(path, _Known(grant, _looks(path)))
+        known.grant = grant
+        try:
+            _write(path, json.dumps(asdict(grant), indent=2) + "\n")
+        except OSError as error:
+            _note_failure(known, error)
+            return False
+        known.seen, known.written = _looks(path), True
+        return True
+
+
+def _note_failure(known: _Known, error: OSError) -> None:
+    if known.written:
+        log.error("a refresh token cannot be stored; it stays in memory and is tried again: %s", error.strerror)
+    known.written = False
+
+
+def grant_path(state_dir: str | None, tenant: str) -> Path:
+    """Return the file of a tenant's grant.
+
+    Raises:
+        Failed: APP_CONFIG where the configuration names no state_dir.
+
+    """
+    if state_dir is None:
+        raise Failed(Reason.APP_CONFIG, "a sign-in of a person needs state_dir in the configuration, to keep its refresh token")
+    return Path(state_dir) / "grants" / f"{tenant}.json"
+
+
+def _looks(path: Path) -> tuple[int, ...]:
+    """How a file looks from outside; empty where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise Inconclusive(Reason.AGENT_RESOURCES, f"{path} cannot be read: {error.strerror}") from error
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _parsed(path: Path) -> Grant:
+    try:
+        with path.open("rb") as file:
+            return Grant(**json.loads(file.read(_LARGEST_BYTES)))
+    except OSError as error:
+        raise Inconclusive(Reason.AGENT_RESOURCES, f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        raise Failed(Reason.GRANT_DEAD, f"{path} holds no sign-in; run `fogbell login` again") from error
+
+
+def _write(path: Path, text: str) -> None:
+    """Write the file whole or not at all: beside it, synced, then renamed over it, and the folder synced."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(beside).replace(path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

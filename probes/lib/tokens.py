@@ -1,0 +1,338 @@
+"""Tokens for all runs: one flight at a time for each credential, renewal ahead of time, and rest after a failure.
+
+A request for a token is a task of its own, a flight: the run that began it may end at its deadline, and the flight goes on for the others.
+Runs that wait for a flight share its token or failure, its phases from the moment they joined, its evidence. After a failure there is no
+request for a while, counted from the last one's start: 15 s after one of the network or the provider, in which a run waits if its deadline
+allows, so that what it says is of now; 55 s where Entra refuses who we are, in which runs get the same failure again.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import perf_counter
+
+from probes.core.aadsts import FAULTS
+from probes.core.context import Context
+from probes.core.contract import Failed, Inconclusive, Stopped
+from probes.core.reasons import Reason
+from probes.lib.grants import Grants, grant_path
+from probes.lib.oauth import TOKEN_PATH, Proof, Token, ask, resource_of, scrub
+from probes.lib.tenant import Tenant
+
+__all__ = ["Token", "Tokens", "token_for"]
+
+FLIGHT_SECONDS = 15.0
+"""Longest that one request may take."""
+REST_SECONDS = 15.0
+"""From the start of a request that the network or the provider failed to the next one of the same credential."""
+REFUSED_SECONDS = 55.0
+"""From the start of a request that was refused to the next one: a probe of every minute asks each time."""
+LONGEST_REST_SECONDS = 120.0
+"""Most that Retry-After may make of it: two intervals of a probe of every minute."""
+
+_RENEWED_AT, _JITTER = 0.8, 0.05
+_LAST_SECONDS = 30.0
+_SHORT_LIVED = 0.5
+# A token is used until 30 s before its end, one of less than a minute for half its life.
+_FORGOTTEN_AFTER = 7_200.0
+_TIME_TO_ASK = 2.0
+# What a run must have left after waiting, so that it can ask.
+
+_REFUSALS = frozenset(
+    {
+        Reason.CREDENTIAL_EXPIRED,
+        Reason.CREDENTIAL_INVALID,
+        Reason.APP_CONFIG,
+        Reason.CONSENT,
+        Reason.INTERACTION_REQUIRED,
+        Reason.GRANT_DEAD,
+        Reason.TENANT_RESTRICTED,
+    }
+)
+_TIMEOUTS = {
+    "resolve": Reason.DNS_TIMEOUT,
+    "connect": Reason.CONNECT_TIMEOUT,
+    "tls": Reason.TLS_TIMEOUT,
+    "proxy": Reason.PROXY_UNREACHABLE,
+}
+
+
+async def token_for(ctx: Context, tenant: Tenant, resource: str = "", *, fresh: bool = False, delegated: bool = False) -> Token:
+    """Return a token for `resource`, by default the tenant's Microsoft Graph. Call it within an open step.
+
+    `fresh` asks for a new one, though never more often than others may; `delegated` is in the name of the user of `fogbell login`.
+
+    Raises:
+        Failed: with a reason of names, connections, proxies, TLS, or identity.
+        Inconclusive: THROTTLED, or where this machine lacks what the run needs.
+
+    """
+    return await ctx.shared.part(Tokens).token(ctx, tenant, resource_of(tenant, resource), fresh=fresh, delegated=delegated)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What a run wants: a token of this tenant for this resource, by this proof."""
+
+    tenant: Tenant
+    proof: Proof
+    resource: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A token and when it came, by the clock that never jumps."""
+
+    token: Token
+    came: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """A failure after which nothing is asked until `until`; `asked` is when the request began."""
+
+    stopped: Stopped
+    asked: float
+    until: float
+
+
+@dataclass(slots=True, eq=False)
+class _Flight:
+    """A request under way."""
+
+    resource: str
+    started: float
+    context: Context
+    task: "asyncio.Task[Token]"
+
+
+@dataclass(slots=True, eq=False)
+class _Line:
+    """All that is known of one credential. A rest under "" is for all resources. `drift` spreads renewals: 0 to 1."""
+
+    drift: float
+    used: float
+    kept: dict[str, _Kept] = field(default_factory=dict)
+    rests: dict[str, _Rest] = field(default_factory=dict)
+    flight: _Flight | None = None
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class Tokens:
+    """The agent's tokens. `clock` is in seconds and never jumps; `path` is where the login host gives tokens."""
+
+    def __init__(self, clock: Callable[[], float] = _loop_time, path: str = TOKEN_PATH) -> None:
+        self._clock = clock
+        self._path = path
+        self._lines: dict[tuple[str, ...], _Line] = {}
+
+    async def token(self, ctx: Context, tenant: Tenant, resource: str, *, fresh: bool, delegated: bool) -> Token:
+        """Return a token as `token_for` does."""
+        wish = _Wish(tenant, await _proof_of(ctx, tenant, delegated=delegated), resource)
+        line = self._line(wish)
+        kept = None if fresh else self._usable(line, resource)
+        if kept is None:
+            token = await self._fetched(ctx, wish, line)
+        else:
+            token = kept.token
+            self._renew_early(ctx, wish, line, kept)
+        _tell(ctx, token)
+        return token
+
+    def _line(self, wish: _Wish) -> _Line:
+        now = self._clock()
+        tenant, proof = wish.tenant, wish.proof
+        key = tenant.tenant_id, tenant.client_id, tenant.where.login, proof.kind, proof.digest
+        if key not in self._lines:
+            old = [key for key, line in self._lines.items() if line.flight is None and now - line.used > _FORGOTTEN_AFTER]
+            for forgotten in old:
+                del self._lines[forgotten]
+            self._lines[key] = _Line(int(proof.digest[:4], 16) / 0xFFFF, now)
+        line = self._lines[key]
+        line.used = now
+        return line
+
+    def _usable(self, line: _Line, resource: str) -> _Kept | None:
+        kept = line.kept.get(resource)
+        if kept is None:
+            return None
+        life = kept.token.expires - kept.token.issued
+        return kept if life - self._age(kept) > min(_LAST_SECONDS, _SHORT_LIVED * life) else None
+
+    def _age(self, kept: _Kept) -> float:
+        """Seconds since the token came, by whichever clock says more: one stands while the machine sleeps, the other may be set back."""
+        return max(self._clock() - kept.came, time.time() - kept.token.issued)
+
+    def _rest(self, line: _Line, resource: str) -> _Rest | None:
+        now = self._clock()
+        rests = [rest for name in ("", resource) if (rest := line.rests.get(name)) is not None and rest.until > now]
+        return max(rests, key=lambda rest: rest.until, default=None)
+
+    def _renew_early(self, ctx: Context, wish: _Wish, line: _Line, kept: _Kept) -> None:
+        life = kept.token.expires - kept.token.issued
+        if self._age(kept) < life * (_RENEWED_AT - _JITTER * line.drift):
+            return
+        rest = self._rest(line, wish.resource)
+        if rest is not None:
+            ctx.evidence("token_renewal", f"failed {self._clock() - rest.asked:.0f} s ago: {rest.stopped.message}")
+        elif line.flight is None:
+            self._start(ctx, wish, line)
+
+    async def _fetched(self, ctx: Context, wish: _Wish, line: _Line) -> Token:
+        while True:
+            flight = line.flight
+            if flight is None:
+                rest = self._rest(line, wish.resource)
+                if rest is not None:
+                    await self._wait_out(ctx, rest)
+                    continue
+                flight = self._start(ctx, wish, line)
+            joined = perf_counter()
+            await _end_of(ctx, flight, joined)
+            if flight.resource == wish.resource:
+                _share(ctx, flight, joined)
+                return _result(flight)
+            ctx.tainted = True
+
+    async def _wait_out(self, ctx: Context, rest: _Rest) -> None:
+        """Wait until something may be asked again, or raise the failure again where that is not worth while."""
+        now = self._clock()
+        if rest.stopped.reason in _REFUSALS or isinstance(rest.stopped, Inconclusive) or not _has_time(ctx, rest.until - now):
+            ctx.evidence("token_asked", f"{now - rest.asked:.0f} s ago")
+            raise _again(rest.stopped, rest.until - now)
+        ctx.tainted = True
+        await asyncio.sleep(rest.until - now)
+
+    def _start(self, ctx: Context, wish: _Wish, line: _Line) -> _Flight:
+        own = Context(ctx.probe, ctx.shared, ctx.tenant)
+        task = asyncio.get_running_loop().create_task(self._fly(own, wish, line), name="token")
+        line.flight = _Flight(wish.resource, perf_counter(), own, task)
+        return line.flight
+
+    async def _fly(self, ctx: Context, wish: _Wish, line: _Line) -> Token:
+        asked = self._clock()
+        try:
+            token = await self._asked(ctx, wish)
+        except Stopped as stopped:
+            clean = _again(stopped, stopped.retry_after, secret=wish.proof.value)
+            self._remember(line, wish.resource, clean, asked)
+            raise clean from None
+        else:
+            line.kept[wish.resource] = _Kept(token, self._clock())
+            line.rests.pop("", None)
+            line.rests.pop(wish.resource, None)
+            return token
+        finally:
+            line.flight = None
+
+    async def _asked(self, ctx: Context, wish: _Wish) -> Token:
+        try:
+            with ctx.step("token"):
+                async with asyncio.timeout(FLIGHT_SECONDS):
+                    given = await ask(ctx, wish.tenant, wish.proof, wish.resource, self._path)
+        except TimeoutError as error:
+            phase = ctx.blamed.open_phases[-1] if ctx.blamed and ctx.blamed.open_phases else ""
+            message = f"no token within {FLIGHT_SECONDS:g} s" + (f", in phase {phase}" if phase else "")
+            raise Failed(_TIMEOUTS.get(phase, Reason.TIMEOUT), message) from error
+        if wish.proof.kind == "grant" and given.refresh_token:
+            await _rotate(ctx, given.refresh_token, given.token.issued)
+        return given.token
+
+    def _remember(self, line: _Line, resource: str, stopped: Stopped, asked: float) -> None:
+        if stopped.reason is Reason.AGENT_RESOURCES:
+            return
+        if stopped.reason in _REFUSALS:
+            line.rests[resource if _about_resource(stopped) else ""] = _Rest(stopped, asked, asked + REFUSED_SECONDS)
+        else:
+            seconds = min(max(REST_SECONDS, stopped.retry_after), LONGEST_REST_SECONDS)
+            line.rests[""] = _Rest(stopped, asked, asked + seconds)
+
+
+async def _proof_of(ctx: Context, tenant: Tenant, *, delegated: bool) -> Proof:
+    credential = tenant.credential
+    if delegated:
+        return await _grant_of(ctx, tenant)
+    if credential.certificate is not None:
+        return Proof.by("certificate", ctx.secret(credential.certificate))
+    if credential.secret is not None:
+        return Proof.by("secret", ctx.secret(credential.secret))
+    if credential.federated_token is not None:
+        return Proof.by("federated_token", ctx.secret(credential.federated_token))
+    return Proof.of_machine(credential.managed_identity)
+
+
+async def _grant_of(ctx: Context, tenant: Tenant) -> Proof:
+    grant = await ctx.shared.part(Grants).read(grant_path(ctx.shared.state_dir, ctx.tenant))
+    if grant is None:
+        raise Failed(Reason.GRANT_DEAD, f"nobody has signed in for the tenant {ctx.tenant}; run `fogbell login {ctx.tenant}`")
+    if (grant.tenant_id, grant.client_id, grant.login) != (tenant.tenant_id, tenant.client_id, tenant.where.login):
+        message = f"the sign-in for the tenant {ctx.tenant} was to another tenant or application; run `fogbell login {ctx.tenant}` again"
+        raise Failed(Reason.GRANT_DEAD, message)
+    return Proof("grant", grant.id, grant.refresh_token)
+
+
+async def _rotate(ctx: Context, refresh_token: str, now: float) -> None:
+    grants, path = ctx.shared.part(Grants), grant_path(ctx.shared.state_dir, ctx.tenant)
+    grant = await grants.read(path)
+    if grant is not None:
+        await grants.rotate(path, grant, refresh_token, now)
+
+
+async def _end_of(ctx: Context, flight: _Flight, joined: float) -> None:
+    """Wait for the end of a flight. A run that ends before it takes along what was known by then, and leaves the flight to the others."""
+    try:
+        await asyncio.wait({flight.task})
+    except asyncio.CancelledError:
+        _share(ctx, flight, joined)
+        raise
+
+
+def _share(ctx: Context, flight: _Flight, joined: float) -> None:
+    """Give a run the flight's evidence, and its phases from the moment the run joined; of a flight under way the open phase as well."""
+    for name, value in flight.context.evidence_found.items():
+        ctx.evidence(name, value)
+    opened = flight.context.open_steps[-1] if flight.context.open_steps else None
+    phases = list(opened.phases.items() if opened else flight.context.steps[-1].phases if flight.context.steps else ())
+    if opened and opened.open_phases:
+        under_way = perf_counter() - opened.started - sum(seconds for _, seconds in phases)
+        phases.append((opened.open_phases[-1], under_way))
+        ctx.open_steps[-1].open_phases.append(opened.open_phases[-1])
+    missed = joined - flight.started
+    for name, seconds in phases:
+        if seconds > missed:
+            ctx.add_phase(name, seconds - max(missed, 0.0))
+        missed -= seconds
+
+
+def _result(flight: _Flight) -> Token:
+    error = flight.task.exception()
+    if isinstance(error, Stopped):
+        # Each run raises one of its own: a shared one would gather the tracebacks of all.
+        raise _again(error, error.retry_after)
+    return flight.task.result()
+
+
+def _again(stopped: Stopped, retry_after: float, *, secret: str = "") -> Stopped:
+    kind = Inconclusive if isinstance(stopped, Inconclusive) else Failed
+    message = scrub(stopped.message, secret) if secret else stopped.message
+    return kind(stopped.reason, message, code=stopped.code, retry_after=retry_after if stopped.reason is Reason.THROTTLED else 0.0)
+
+
+def _about_resource(stopped: Stopped) -> bool:
+    number = stopped.code.removeprefix("AADSTS")
+    return number.isdigit() and int(number) in FAULTS and FAULTS[int(number)].resource
+
+
+def _has_time(ctx: Context, seconds: float) -> bool:
+    return perf_counter() + seconds + _TIME_TO_ASK < ctx.deadline
+
+
+def _tell(ctx: Context, token: Token) -> None:
+    ctx.evidence("token_expires", datetime.fromtimestamp(token.expires, UTC).isoformat(timespec="seconds"))
+    if permissions := token.roles or token.scopes:
+        ctx.evidence("token_roles", " ".join(sorted(permissions)))
