@@ -5,6 +5,8 @@ The whole text of an answer is evidence; the label `code` is one of these, or "o
 
 from http import HTTPStatus
 
+from probes.core.aadsts import LABELS
+
 OTHER = "other"
 
 _HTTP = {str(status.value) for status in HTTPStatus} | {"509"}  # 509: Graph, bandwidth limit exceeded
@@ -42,7 +44,7 @@ _SMTP_ENHANCED = """
 
 _REPLIES = frozenset(_SMTP_REPLIES.split())
 _ENHANCED = frozenset(_SMTP_ENHANCED.split())
-_SINGLE = _HTTP | _DNS_RCODES | _REPLIES
+_SINGLE = _HTTP | _DNS_RCODES | _REPLIES | LABELS
 
 
 def known(code: str) -> str:
