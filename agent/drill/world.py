@@ -28,8 +28,8 @@ HOSTS = (
     "office",
 )
 """Every host of the tenant that speaks HTTP. `files` gives pre-authenticated downloads, `metadata` is what a machine in Azure asks."""
-PLAIN = frozenset({"metadata"})
-"""Hosts without TLS: Azure's metadata service is plain HTTP by its nature."""
+PLAIN = frozenset({"metadata", "control"})
+"""Hosts without TLS: Azure's metadata service is plain HTTP by its nature, and so is the page that is not Microsoft's."""
 
 T = TypeVar("T")
 
