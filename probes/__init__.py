@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from probes import dns, dns_m365_domain, http, portal, tcp
+from probes import dns, dns_m365_domain, endpoints, http, portal, tcp
 from probes.core.contract import Probe
 
 REGISTRY: dict[str, Probe[Any]] = {
     "dns": dns.PROBE,
     "dns_m365_domain": dns_m365_domain.PROBE,
+    "endpoints": endpoints.PROBE,
     "http": http.PROBE,
     "portal": portal.PROBE,
     "tcp": tcp.PROBE,
