@@ -6,6 +6,7 @@ The whole text of an answer is evidence; the label `code` is one of these, or "o
 from http import HTTPStatus
 
 from probes.core.aadsts import LABELS
+from probes.core.graph_codes import spelled
 
 OTHER = "other"
 
@@ -50,10 +51,13 @@ _SINGLE = _HTTP | _DNS_RCODES | _REPLIES | LABELS
 def known(code: str) -> str:
     """Return the code as a label value: itself where it is known, "" for none, else "other".
 
-    An SMTP code is "reply enhanced", such as "451 4.3.2"; where only the reply is known, it stands alone.
+    An SMTP code is "reply enhanced", such as "451 4.3.2"; where only the reply is known, it stands alone. A code of Microsoft Graph is
+    told in the spelling of our table.
     """
     if not code or code in _SINGLE:
         return code
+    if graph := spelled(code):
+        return graph
     reply, _, enhanced = code.partition(" ")
     if reply not in _REPLIES:
         return OTHER

@@ -16,10 +16,12 @@ from time import perf_counter
 from probes.core.aadsts import FAULTS
 from probes.core.context import Context
 from probes.core.contract import Failed, Inconclusive, Stopped
+from probes.core.needs import Service
 from probes.core.reasons import Reason
 from probes.lib.grants import Grants, grant_path
 from probes.lib.oauth import TOKEN_PATH, Proof, Token, ask, resource_of, scrub
 from probes.lib.tenant import Tenant
+from probes.lib.usage import Usage
 
 __all__ = ["Token", "Tokens", "token_for"]
 
@@ -29,6 +31,8 @@ REST_SECONDS = 15.0
 """From the start of a request that the network or the provider failed to the next one of the same credential."""
 REFUSED_SECONDS = 55.0
 """From the start of a request that was refused to the next one: a probe of every minute asks each time."""
+YOUNG_SECONDS = 300.0
+"""A refused token that is older is not used again: what was right when it was given may have been taken back."""
 LONGEST_REST_SECONDS = 120.0
 """Most that Retry-After may make of it: two intervals of a probe of every minute."""
 
@@ -144,6 +148,13 @@ class Tokens:
         _tell(ctx, token)
         return token
 
+    def drop(self, token: Token) -> None:
+        """Forget a token that a service refuses, unless it is so young that another would fare no better."""
+        for line in self._lines.values():
+            for resource, kept in tuple(line.kept.items()):
+                if kept.token is token and self._age(kept) > YOUNG_SECONDS:
+                    del line.kept[resource]
+
     def _line(self, wish: _Wish) -> _Line:
         now = self._clock()
         tenant, proof = wish.tenant, wish.proof
@@ -233,6 +244,7 @@ class Tokens:
     async def _asked(self, ctx: Context, wish: _Wish) -> Token:
         try:
             with ctx.step("token"):
+                ctx.shared.part(Usage).count(ctx.tenant, wish.tenant, Service.LOGIN)
                 async with asyncio.timeout(FLIGHT_SECONDS):
                     given = await ask(ctx, wish.tenant, wish.proof, wish.resource, self._path)
         except TimeoutError as error:

@@ -1,0 +1,98 @@
+"""How much we ask of each service: calls since the agent started, and units in the window of every limit that is known.
+
+A 503 is an outage, unless what we ourselves asked explains it. Only our own counting can tell: what the answer says does not.
+"""
+
+from array import array
+from collections.abc import Callable, Iterable
+from time import perf_counter
+
+from probes.core.needs import LIMITS, Limit, Service
+from probes.lib.tenant import Tenant
+
+NOTABLE_SHARE = 0.1
+"""Share of a limit above which our own calls explain that a service turns us away."""
+
+_BUCKETS = 60
+_PER_USER = frozenset({Service.OUTLOOK, Service.MEETINGS})
+# Their limits are for each mailbox or user.
+
+
+class Window:
+    """Units within the last seconds of one limit, to a sixtieth of its length."""
+
+    __slots__ = ("_at", "_units", "_width", "limit")
+
+    def __init__(self, limit: Limit) -> None:
+        self.limit = limit
+        self._width = limit.seconds / _BUCKETS
+        self._units = array("d", bytes(8 * _BUCKETS))
+        self._at = 0
+
+    def add(self, now: float, units: float) -> None:
+        """Count units that are asked for at `now`, in seconds of a clock that never goes back."""
+        self._turn(now)
+        self._units[self._at % _BUCKETS] += units
+
+    def share(self, now: float) -> float:
+        """Return how much of the limit is used: 1.0 is all of it."""
+        self._turn(now)
+        return sum(self._units) / self.limit.units
+
+    def _turn(self, now: float) -> None:
+        """Empty the buckets that have become too old."""
+        at = int(now / self._width)
+        for bucket in range(max(self._at, at - _BUCKETS) + 1, at + 1):
+            self._units[bucket % _BUCKETS] = 0.0
+        self._at = max(at, self._at)
+
+
+class Usage:
+    """Calls and units of all tenants. One for the whole agent: `ctx.shared.part(Usage)`."""
+
+    def __init__(self, clock: Callable[[], float] = perf_counter) -> None:
+        self._clock = clock
+        self._calls: dict[tuple[str, Service], int] = {}
+        self._windows: dict[tuple[str, str, Service, str], tuple[Window, ...]] = {}
+
+    def expect(self, used: Iterable[tuple[str, Service]]) -> None:
+        """Say which tenants (by name) will use which services: they count from 0, and tenants not among them are forgotten."""
+        pairs = list(used)
+        names = {name for name, _ in pairs}
+        self._calls = dict.fromkeys(pairs, 0) | {pair: count for pair, count in self._calls.items() if pair[0] in names}
+
+    def count(self, name: str, tenant: Tenant, service: Service, *, units: float = 1.0, user: str = "") -> None:
+        """Count one call that is about to be made for the tenant called `name`.
+
+        `units` are what the service counts. `user` is whose mailbox or meetings it is about, where limits are for each of them.
+        """
+        self._calls[name, service] = self._calls.get((name, service), 0) + 1
+        now = self._clock()
+        for window in self._windows_of(tenant, service, user):
+            window.add(now, units)
+        if service not in {Service.LOGIN, Service.GRAPH}:
+            for window in self._windows_of(tenant, Service.GRAPH, ""):
+                window.add(now, 1.0)
+
+    def share(self, tenant: Tenant, service: Service, *, user: str = "") -> float:
+        """Return the largest share of a limit of the service that we have used within its window; 0 where no limit is known."""
+        now = self._clock()
+        windows = self._windows_of(tenant, service, user)
+        if service is not Service.LOGIN:
+            windows += self._windows_of(tenant, Service.GRAPH, "")
+        return max((window.share(now) for window in windows), default=0.0)
+
+    def explains_throttling(self, tenant: Tenant, service: Service, *, user: str = "") -> bool:
+        """Say whether what we asked is enough for the service to turn us away: more than a tenth of a limit within its window."""
+        return self.share(tenant, service, user=user) > NOTABLE_SHARE
+
+    def calls(self) -> list[tuple[str, Service, int]]:
+        """Return (name of the tenant, service, calls since the agent started)."""
+        return [(name, service, count) for (name, service), count in self._calls.items()]
+
+    def _windows_of(self, tenant: Tenant, service: Service, user: str) -> tuple[Window, ...]:
+        # Limits are for an application in a tenant, whatever names the configuration has for the pair.
+        key = tenant.tenant_id, tenant.client_id, service, user.lower() if service in _PER_USER else ""
+        if key not in self._windows:
+            self._windows[key] = tuple(Window(limit) for limit in LIMITS[service])
+        return self._windows[key]
