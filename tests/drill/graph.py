@@ -17,7 +17,7 @@ from agent.drill.entra.keys import Keys
 from agent.drill.graph.gate import AUDIENCE
 from agent.drill.hosting import serve_sites
 from agent.drill.world import Person, World
-from tests.judges.openapi import REFERENCE, answer_errors, template_of
+from tests.judges.openapi import REFERENCE, answer_errors, described
 
 NOON = 1_795_435_200.0
 """2026-11-23, 12:00 UTC."""
@@ -93,7 +93,7 @@ class Client:
         ) as answer:
             data = await answer.read()
             reply = Reply(answer.status, answer.headers, json.loads(data) if data else None)
-        if REFERENCE and template_of(path):
+        if REFERENCE and described(method, path):
             assert answer_errors(method, path, reply.status, reply.body) == []
         return reply
 

@@ -97,6 +97,12 @@ def template_of(url_or_path: str) -> str | None:
     return next((template for pattern, template in _patterns() if pattern.fullmatch(path)), None)
 
 
+def described(method: str, url_or_path: str) -> bool:
+    """Whether the slice has the operation of this request."""
+    template = template_of(url_or_path)
+    return template is not None and _operation(method, template) is not None
+
+
 def _operation(method: str, template: str) -> tuple[Schema, list[Schema]] | None:
     """Find an operation and all parameters that hold for it."""
     item = slice_()["paths"][template]
