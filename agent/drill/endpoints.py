@@ -43,12 +43,12 @@ class EndpointSet:
 
 
 SETS = (
-    EndpointSet(1, "Exchange", ("outlook.office.com", "outlook.office365.com"), ("graph",), "Optimize"),
+    EndpointSet(1, "Exchange", ("outlook.office.com", "outlook.office365.com"), ("exchange", "graph"), "Optimize"),
     EndpointSet(
         2, "Exchange", ("smtp.office365.com",), ips=("52.96.0.0/14", *LOOPBACK), tcp="587", required=False, notes="SMTP client submission"
     ),
     EndpointSet(10, "Exchange", ("*.mail.protection.outlook.com", "*.mx.microsoft"), ips=("40.92.0.0/15", *LOOPBACK), tcp="25"),
-    EndpointSet(31, "SharePoint", ("{tenant}-my.sharepoint.com", "{tenant}.sharepoint.com"), ("files",), "Optimize"),
+    EndpointSet(31, "SharePoint", ("{tenant}-my.sharepoint.com", "{tenant}.sharepoint.com"), ("files", "graph"), "Optimize"),
     EndpointSet(11, "Skype", (), category="Optimize", ips=("52.112.0.0/14", "2603:1063::/38"), udp="3478,3479,3480,3481"),
     EndpointSet(12, "Skype", ("*.teams.microsoft.com", "teams.microsoft.com"), ("graph",)),
     EndpointSet(56, "Common", ("graph.microsoft.com", "login.microsoft.com", "login.microsoftonline.com"), ("login", "graph")),

@@ -6,6 +6,10 @@ Microsoft and its address are as deep as real ones, but their names inside are s
 
 from itertools import pairwise
 
+from agent.drill.world import World
+
+MAIL_HOST = "contoso-example.mail.protection.outlook.com"
+
 # A real RSA public key of 1024 bits, whose private half was never kept.
 _DKIM_KEY = (
     "MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQD9Cp1pSz4JjHJ5uqcVGlh/t3SRkXfrh+5KolUu/HJDFa2o8Es+SbX6wwBKnZ9cSupGsJawpJRsiVMD6lGwHNqXMUahe74v"
@@ -79,3 +83,10 @@ def _microsoft() -> str:
 
 
 ZONE = _DOMAIN + _microsoft()
+"""Master file of the domain contoso.example and all of Microsoft that it needs."""
+
+
+def zone_of(world: World) -> str:
+    """Give the master file of a world: its own domain in place of the example's."""
+    label = world.domain.replace(".", "-")
+    return ZONE.replace("contoso-example", label).replace("contoso.example", world.domain)

@@ -27,13 +27,16 @@ class Resource:
     app_id: str
     name: str
     names: tuple[str, ...]
+    host: str
+    """Its host in a world."""
 
 
-GRAPH = Resource("00000003-0000-0000-c000-000000000000", "Microsoft Graph", ("https://graph.microsoft.com",))
+GRAPH = Resource("00000003-0000-0000-c000-000000000000", "Microsoft Graph", ("https://graph.microsoft.com",), "graph")
 EXCHANGE = Resource(
     "00000002-0000-0ff1-ce00-000000000000",
     "Office 365 Exchange Online",
     ("https://outlook.office365.com", "https://outlook.office.com"),
+    "exchange",
 )
 RESOURCES = (GRAPH, EXCHANGE)
 
@@ -168,13 +171,16 @@ class Directory:
 
         """
         asked = name.rstrip("/").lower()
-        with suppress(KeyError):  # a world without Graph has no address for it
-            if asked == self._world.url("graph"):
-                return GRAPH
-        found = next((resource for resource in RESOURCES if asked in (resource.app_id, *resource.names)), None)
+        found = next((resource for resource in RESOURCES if asked in (resource.app_id, *resource.names, self._served(resource))), None)
         if found is None:
             raise EntraError(500011, resource=name, tenant=self._world.tenant_id)
         return found
+
+    def _served(self, resource: Resource) -> str:
+        """Give the address of a resource in this world; empty where nobody serves it."""
+        with suppress(KeyError):
+            return self._world.url(resource.host)
+        return ""
 
     def grant(self, app_id: str, roles: Iterable[str], resource: Resource = GRAPH) -> None:
         """Let an app have exactly these application permissions."""
