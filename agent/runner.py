@@ -29,6 +29,8 @@ DEADLINE_REASONS = {
 }
 """Phase that was open at the deadline to reason; any other is `timeout`."""
 
+_QUEUE = "queue"
+# Phase in which a run waits for calls of our own: its deadline says nothing about what it would have asked.
 _MESSAGE_CHARACTERS = 500
 _BEFORE_NEXT_START = 0.020
 _OVERDUE_SECONDS = 1.0
@@ -95,6 +97,8 @@ def _at_deadline(job: Job, context: Context, late_since: Callable[[float], bool]
         message = f"the agent stood still, so that the deadline of {job.timeout:g} s came {overdue:.1f} s late"
         return Inconclusive(Reason.AGENT_RESOURCES, message)
     phase = context.blamed.open_phases[-1] if context.blamed and context.blamed.open_phases else ""
+    if phase == _QUEUE:
+        return Inconclusive(Reason.THROTTLED, f"waited for other calls of our own until the deadline of {job.timeout:g} s")
     where = f" in phase {phase}" if phase else ""
     return Failed(DEADLINE_REASONS.get(phase, Reason.TIMEOUT), f"no result within {job.timeout:g} s{where}")
 

@@ -252,11 +252,13 @@ def _user_of(url: Url) -> str:
 
 def _next(base: Url, link: object) -> Url:
     """Return where the next page is; the token must not follow a link to anywhere else."""
+    if not isinstance(link, str) or not link:
+        raise Failed(Reason.PROTOCOL_ERROR, "the link to the next page is none")
     try:
-        url = join(base, link if isinstance(link, str) else "")
+        url = join(base, link)
     except ValueError as error:
         raise Failed(Reason.PROTOCOL_ERROR, f"the link to the next page is no web address: {error}") from error
-    if not isinstance(link, str) or url.origin != base.origin:
+    if url.origin != base.origin:
         raise Failed(Reason.PROTOCOL_ERROR, f"the link to the next page leads away from {base.authority}")
     return url
 
