@@ -32,7 +32,7 @@ async def test_a_person_sees_their_own_presence(client: Client) -> None:
     [
         ("/users/nobody@contoso.example/presence", "Presence.Read.All", 404),
         ("/users/probe1@contoso.example/presence", "User.Read.All", 403),
-        ("/me/presence", "Presence.Read.All", 403),
+        ("/me/presence", "Presence.Read.All", 400),
     ],
     ids=["nobody", "without permission", "an app is not me"],
 )

@@ -57,6 +57,6 @@ _READ_AS = _READ | {"Presence.Read", "Presence.ReadWrite"}
 
 OPERATIONS = (
     Operation("GET", "/users/{user-id}/presence", get_presence, "presence", "presence", _READ, _READ_AS),
-    Operation("GET", "/me/presence", get_presence, "presence", "presence", delegated=_READ_AS),
+    Operation("GET", "/me/presence", get_presence, "presence", "presence", _READ, _READ_AS),
 )
 """What this area answers."""

@@ -192,7 +192,7 @@ _READ_MEMBERS = frozenset(
 
 OPERATIONS = (
     Operation("GET", "/users/{user-id}/joinedTeams", list_joined, "teams", "team_list", _LIST, _LIST),
-    Operation("GET", "/me/joinedTeams", list_joined, "teams", "team_list", frozenset(), _LIST),
+    Operation("GET", "/me/joinedTeams", list_joined, "teams", "team_list", _LIST, _LIST),
     Operation("GET", "/teams/{team-id}", get_team, "teams", "team_get", _READ, _READ),
     Operation("GET", "/teams/{team-id}/channels", list_channels, "teams", "channel_list", _CHANNELS, _CHANNELS),
     Operation("GET", "/teams/{team-id}/members", list_members, "teams", "member_list", _READ_MEMBERS, _READ_MEMBERS),
