@@ -43,13 +43,19 @@ class Api(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """One least permission that a probe needs. `name` is as Microsoft spells it; `why` says in a few words what it is for."""
+    """One least permission that a probe needs. `name` is as Microsoft spells it; `why` says in a few words what it is for.
+
+    `targets` are what a narrowed permission is for, as the settings name them: addresses of mailboxes, URLs of sites, ids of teams, chats or
+    users. `writes` says that a site is written to, too.
+    """
 
     name: str
     why: str
     grant: Grant = Grant.APPLICATION
     scope: Scope = Scope.TENANT
     api: Api = Api.GRAPH
+    targets: tuple[str, ...] = ()
+    writes: bool = False
 
 
 class Service(StrEnum):

@@ -1,0 +1,72 @@
+"""What the probes of a configuration need of each tenant, put together."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from agent.job import Job
+from probes.core.needs import Api, Grant, Permission, Scope
+from probes.lib.tenant import Tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One permission that a tenant has to give, with the probes that need it and what each of them says it is for."""
+
+    name: str
+    api: Api
+    grant: Grant
+    scope: Scope
+    probes: tuple[str, ...]
+    whys: tuple[str, ...]
+    targets: tuple[str, ...]
+    writes: bool
+
+    @property
+    def in_entra(self) -> bool:
+        """Whether Entra holds the grant: what is narrowed to mailboxes or a team is granted there and nowhere else."""
+        return self.grant is Grant.DELEGATED or self.scope not in {Scope.MAILBOXES, Scope.TEAM}
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """All that the probes of one tenant need there. `probes` are those that sign in to it."""
+
+    name: str
+    tenant: Tenant
+    needs: tuple[Need, ...]
+    probes: tuple[str, ...]
+
+    def of(self, grant: Grant, api: Api) -> tuple[Need, ...]:
+        """Return what Entra has to grant this way for this API."""
+        return tuple(need for need in self.needs if need.in_entra and (need.grant, need.api) == (grant, api))
+
+    def narrowed(self, scope: Scope) -> tuple[Need, ...]:
+        """Return the application permissions that are narrowed this way."""
+        return tuple(need for need in self.needs if need.scope is scope and need.grant is Grant.APPLICATION)
+
+
+def demands(jobs: Iterable[Job], tenants: Mapping[str, Tenant]) -> tuple[Demand, ...]:
+    """Return what each tenant has to give, in the order of the configuration."""
+    every = tuple(jobs)
+    return tuple(_demand(name, tenant, tuple(job for job in every if job.tenant == name)) for name, tenant in tenants.items())
+
+
+def _demand(name: str, tenant: Tenant, jobs: tuple[Job, ...]) -> Demand:
+    found: dict[tuple[Grant, Api, Scope, str], list[tuple[str, Permission]]] = {}
+    for job in jobs:
+        for wanted in job.probe.permissions(job.settings):
+            found.setdefault((wanted.grant, wanted.api, wanted.scope, wanted.name), []).append((job.name, wanted))
+    needs = tuple(_need(asked) for _, asked in sorted(found.items()))
+    return Demand(name, tenant, needs, tuple(sorted(job.name for job in jobs if job.probe.tenant)))
+
+
+def _need(asked: list[tuple[str, Permission]]) -> Need:
+    _, first = asked[0]
+    probes = _once(sorted(probe for probe, _ in asked))
+    whys = _once(wanted.why for _, wanted in asked)
+    targets = _once(target for _, wanted in asked for target in wanted.targets)
+    return Need(first.name, first.api, first.grant, first.scope, probes, whys, targets, any(wanted.writes for _, wanted in asked))
+
+
+def _once(words: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(words))
