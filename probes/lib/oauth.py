@@ -8,10 +8,11 @@ import json
 import re
 import time
 from base64 import urlsafe_b64decode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
+from math import inf
 from typing import Any, Literal
 from urllib.parse import quote_plus, urlencode
 
@@ -50,6 +51,9 @@ _FAMILIES = {
     "temporarily_unavailable": Reason.IDENTITY_FAULT,
 }
 # OAuth's own words, for numbers that the table does not know; any other is a matter of the registration.
+
+_Judge = Callable[[int, Mapping[str, Any], int], Reason]
+# Status, body and AADSTS number of an answer that is no token to reason.
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,30 +116,27 @@ async def ask(ctx: Context, tenant: Tenant, proof: Proof, resource: str, path: s
     if proof.kind == "managed_identity":
         request = _metadata_request(ctx, tenant.credential.managed_identity or ManagedIdentity(), resource)
         response = await fetch(ctx, request, trust=tenant.tls, wanted=_ANSWER)
-    else:
-        request = token_request(tenant, path, _form(tenant, proof, resource, path))
-        response = await fetch(ctx, request, trust=tenant.tls, route=route_to(ctx, tenant.through, request.url), wanted=_ANSWER)
-    keep_trace(ctx, response)
-    if response.status != _OK:
-        raise refusal(ctx, response, metadata=proof.kind == "managed_identity")
-    return _given(response)
+        return _given(ctx, response, _metadata_reason)
+    form = _form(tenant, proof, resource, path)
+    response = await post(ctx, tenant, path, form)
+    return _given(ctx, response, _reason, (proof.value, form.get("client_assertion", "")))
 
 
-def token_request(tenant: Tenant, path: str, form: Mapping[str, str]) -> Request:
-    """Return the request that posts a form to a path of the tenant's login host."""
-    return Request("POST", parse(_endpoint(tenant, path)), _FORM, urlencode(form).encode())
+async def post(ctx: Context, tenant: Tenant, path: str, form: Mapping[str, str]) -> Response:
+    """Post a form to a path of the tenant's login host.
+
+    Raises:
+        Failed: with a reason of names, connections, proxies, TLS, or of HTTP itself.
+        Inconclusive: where this machine lacks what the run needs.
+
+    """
+    request = Request("POST", parse(_endpoint(tenant, path)), _FORM, urlencode(form).encode())
+    return await fetch(ctx, request, trust=tenant.tls, route=route_to(ctx, tenant.through, request.url), wanted=_ANSWER)
 
 
 def resource_of(tenant: Tenant, resource: str) -> str:
     """Return the resource in full: the tenant's Microsoft Graph where none is named."""
     return resource or f"https://{tenant.where.graph}"
-
-
-def scrub(text: str, secret: str) -> str:
-    """Take a secret out of what a server sent back, as it is and as a form writes it."""
-    for written in {secret, quote_plus(secret), secret.strip()} - {""}:
-        text = text.replace(written, "***")
-    return text
 
 
 def json_of(response: Response) -> dict[str, Any]:
@@ -147,30 +148,12 @@ def json_of(response: Response) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def keep_trace(ctx: Context, response: Response) -> None:
-    """Keep what Microsoft's support asks for."""
-    for name in ("x-ms-request-id", "x-ms-ests-server"):
-        if (value := response.header(name)) is not None:
-            ctx.evidence(name, value[:100])
-    if response.status != _OK:
-        ctx.evidence("token_status", response.status)
+def refusal(ctx: Context, response: Response, sent: tuple[str, ...] = ()) -> Stopped:
+    """Return what Entra's answer to a form means where it is no token, and keep its trace as evidence.
 
-
-def refusal(ctx: Context, response: Response, *, metadata: bool = False) -> Stopped:
-    """Return what an answer that is no token means, and keep its trace as evidence."""
-    body = json_of(response)
-    for name in ("trace_id", "correlation_id"):
-        if isinstance(body.get(name), str) and _ID.fullmatch(body[name]):
-            ctx.evidence(name, body[name])
-    number = _number(body)
-    reason = _metadata_reason(response.status) if metadata else _reason(response.status, body, number)
-    code = f"AADSTS{number}" if number and response.status < _ITS_FAULT else str(response.status)
-    if number in ASSERTION_TIMES:
-        _tell_skew(ctx, response)
-    message = _message(response, body, number)
-    if reason is Reason.THROTTLED:
-        return Inconclusive(reason, message, code=code, retry_after=retry_after(response))
-    return Failed(reason, message, code=code)
+    `sent` are the secrets of the form; a server may send them back, and they must not be shown.
+    """
+    return _refusal(ctx, response, _reason, sent)
 
 
 def retry_after(response: Response) -> float:
@@ -212,18 +195,53 @@ def _metadata_request(ctx: Context, identity: ManagedIdentity, resource: str) ->
     return Request("GET", url, (*secret, ("Accept", "application/json")) if hosted else (("Metadata", "true"),))
 
 
-def _given(response: Response) -> Given:
+def _given(ctx: Context, response: Response, judge: _Judge, sent: tuple[str, ...] = ()) -> Given:
+    _keep_trace(ctx, response, sent)
+    if response.status != _OK:
+        raise _refusal(ctx, response, judge, sent)
     body = json_of(response)
     value = body.get("access_token")
-    if not isinstance(value, str) or not value.isascii() or not value.isprintable() or not value or " " in value:
+    if not isinstance(value, str) or not re.fullmatch(r"[!-~]+", value):
         raise Failed(Reason.PROTOCOL_ERROR, "the answer is no token: it has no access_token that could be sent", code=str(response.status))
     now = time.time()
     life = _life(body, now)
-    if life <= 0:
+    if not 0 < life < inf:
         raise Failed(Reason.PROTOCOL_ERROR, "the answer is no token: it does not say how long it lives", code=str(response.status))
     refresh = body.get("refresh_token")
     token = Token(value, now + min(life, _LONGEST_LIFE), now, claims_of(value))
     return Given(token, refresh if isinstance(refresh, str) else "")
+
+
+def _keep_trace(ctx: Context, response: Response, sent: tuple[str, ...]) -> None:
+    """Keep what Microsoft's support asks for."""
+    for name in ("x-ms-request-id", "x-ms-ests-server"):
+        if (value := response.header(name)) is not None:
+            ctx.evidence(name, _scrubbed(value, sent)[:100])
+
+
+def _refusal(ctx: Context, response: Response, judge: _Judge, sent: tuple[str, ...]) -> Stopped:
+    body = json_of(response)
+    for name in ("trace_id", "correlation_id"):
+        if isinstance(body.get(name), str) and _ID.fullmatch(body[name]):
+            ctx.evidence(name, _scrubbed(body[name], sent))
+    number = _number(body)
+    reason = judge(response.status, body, number)
+    code = f"AADSTS{number}" if number and response.status < _ITS_FAULT else str(response.status)
+    if number in ASSERTION_TIMES:
+        _tell_skew(ctx, response)
+    ctx.evidence("token_status", response.status)
+    message = _message(response, body, number, sent)
+    if reason is Reason.THROTTLED:
+        return Inconclusive(reason, message, code=code, retry_after=retry_after(response))
+    return Failed(reason, message, code=code)
+
+
+def _scrubbed(text: str, sent: tuple[str, ...]) -> str:
+    """Take secrets out of what a server sent back, as they are and as a form writes them."""
+    for secret in sent:
+        for written in {secret, quote_plus(secret), secret.strip()} - {""}:
+            text = text.replace(written, "***")
+    return text
 
 
 def _life(body: Mapping[str, Any], now: float) -> float:
@@ -272,7 +290,7 @@ def _reason(status: int, body: Mapping[str, Any], number: int) -> Reason:
     return _FAMILIES.get(error, Reason.APP_CONFIG)
 
 
-def _metadata_reason(status: int) -> Reason:
+def _metadata_reason(status: int, _body: Mapping[str, Any], _number: int) -> Reason:
     if status == _TOO_MANY:
         return Reason.THROTTLED
     if status >= _ITS_FAULT or status in _NOT_READY:
@@ -280,8 +298,8 @@ def _metadata_reason(status: int) -> Reason:
     return Reason.APP_CONFIG if status >= _BAD else Reason.PROTOCOL_ERROR
 
 
-def _message(response: Response, body: Mapping[str, Any], number: int) -> str:
-    described = _TRAILER.sub("", str(body.get("error_description") or body.get("error") or ""))[:300]
+def _message(response: Response, body: Mapping[str, Any], number: int, sent: tuple[str, ...]) -> str:
+    described = _TRAILER.sub("", _scrubbed(str(body.get("error_description") or body.get("error") or ""), sent))[:300]
     clock = "; look at this machine's clock (evidence clock_skew) and at the certificate" if number in ASSERTION_TIMES else ""
     return f"no token, status {response.status}" + (f": {described}" if described else "") + clock
 
@@ -295,5 +313,5 @@ def _tell_skew(ctx: Context, response: Response) -> None:
 def _date(text: str) -> float:
     try:
         return parsedate_to_datetime(text).timestamp()
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, TypeError):
         return 0.0

@@ -19,11 +19,11 @@ from probes.core.contract import Failed, Inconclusive, Stopped
 from probes.core.needs import Service
 from probes.core.reasons import Reason
 from probes.lib.grants import Grants, grant_path
-from probes.lib.oauth import TOKEN_PATH, Proof, Token, ask, resource_of, scrub
+from probes.lib.oauth import TOKEN_PATH, Proof, Token, ask, resource_of
 from probes.lib.tenant import Tenant
 from probes.lib.usage import Usage
 
-__all__ = ["Token", "Tokens", "token_for"]
+__all__ = ["Token", "Tokens", "forget", "token_for"]
 
 FLIGHT_SECONDS = 15.0
 """Longest that one request may take."""
@@ -76,6 +76,11 @@ async def token_for(ctx: Context, tenant: Tenant, resource: str = "", *, fresh: 
     return await ctx.shared.part(Tokens).token(ctx, tenant, resource_of(tenant, resource), fresh=fresh, delegated=delegated)
 
 
+def forget(ctx: Context, token: Token) -> None:
+    """Use this token no more: a service has refused it. The next run asks for another."""
+    ctx.shared.part(Tokens).forget(token)
+
+
 @dataclass(frozen=True, slots=True)
 class _Wish:
     """What a run wants: a token of this tenant for this resource, by this proof."""
@@ -107,9 +112,8 @@ class _Flight:
     """A request under way."""
 
     resource: str
-    started: float
     context: Context
-    task: "asyncio.Task[Token]"
+    task: "asyncio.Task[Token | Stopped]"
 
 
 @dataclass(slots=True, eq=False)
@@ -154,6 +158,12 @@ class Tokens:
             for resource, kept in tuple(line.kept.items()):
                 if kept.token is token and self._age(kept) > YOUNG_SECONDS:
                     del line.kept[resource]
+
+    def forget(self, token: Token) -> None:
+        """Use this token no more."""
+        for line in self._lines.values():
+            for resource in [resource for resource, kept in line.kept.items() if kept.token is token]:
+                del line.kept[resource]
 
     def _line(self, wish: _Wish) -> _Line:
         now = self._clock()
@@ -205,7 +215,7 @@ class Tokens:
                 flight = self._start(ctx, wish, line)
             joined = perf_counter()
             await _end_of(ctx, flight, joined)
-            if flight.resource == wish.resource:
+            if flight.resource == wish.resource or _is_for_all(flight.task.result()):
                 _share(ctx, flight, joined)
                 return _result(flight)
             ctx.tainted = True
@@ -217,22 +227,22 @@ class Tokens:
             ctx.evidence("token_asked", f"{now - rest.asked:.0f} s ago")
             raise _again(rest.stopped, rest.until - now)
         ctx.tainted = True
+        ctx.evidence("token_held", f"waited {rest.until - now:.0f} s, because the request before failed: {rest.stopped.message}")
         await asyncio.sleep(rest.until - now)
 
     def _start(self, ctx: Context, wish: _Wish, line: _Line) -> _Flight:
         own = Context(ctx.probe, ctx.shared, ctx.tenant)
         task = asyncio.get_running_loop().create_task(self._fly(own, wish, line), name="token")
-        line.flight = _Flight(wish.resource, perf_counter(), own, task)
+        line.flight = _Flight(wish.resource, own, task)
         return line.flight
 
-    async def _fly(self, ctx: Context, wish: _Wish, line: _Line) -> Token:
+    async def _fly(self, ctx: Context, wish: _Wish, line: _Line) -> Token | Stopped:
         asked = self._clock()
         try:
             token = await self._asked(ctx, wish)
         except Stopped as stopped:
-            clean = _again(stopped, stopped.retry_after, secret=wish.proof.value)
-            self._remember(line, wish.resource, clean, asked)
-            raise clean from None
+            self._remember(line, wish.resource, stopped, asked)
+            return stopped
         else:
             line.kept[wish.resource] = _Kept(token, self._clock())
             line.rests.pop("", None)
@@ -242,16 +252,18 @@ class Tokens:
             line.flight = None
 
     async def _asked(self, ctx: Context, wish: _Wish) -> Token:
+        # The flight before may have changed the refresh token.
+        proof = await _grant_of(ctx, wish.tenant) if wish.proof.kind == "grant" else wish.proof
         try:
             with ctx.step("token"):
                 ctx.shared.part(Usage).count(ctx.tenant, wish.tenant, Service.LOGIN)
                 async with asyncio.timeout(FLIGHT_SECONDS):
-                    given = await ask(ctx, wish.tenant, wish.proof, wish.resource, self._path)
+                    given = await ask(ctx, wish.tenant, proof, wish.resource, self._path)
         except TimeoutError as error:
             phase = ctx.blamed.open_phases[-1] if ctx.blamed and ctx.blamed.open_phases else ""
             message = f"no token within {FLIGHT_SECONDS:g} s" + (f", in phase {phase}" if phase else "")
             raise Failed(_TIMEOUTS.get(phase, Reason.TIMEOUT), message) from error
-        if wish.proof.kind == "grant" and given.refresh_token:
+        if proof.kind == "grant" and given.refresh_token:
             await _rotate(ctx, given.refresh_token, given.token.issued)
         return given.token
 
@@ -314,25 +326,36 @@ def _share(ctx: Context, flight: _Flight, joined: float) -> None:
         under_way = perf_counter() - opened.started - sum(seconds for _, seconds in phases)
         phases.append((opened.open_phases[-1], under_way))
         ctx.open_steps[-1].open_phases.append(opened.open_phases[-1])
-    missed = joined - flight.started
-    for name, seconds in phases:
-        if seconds > missed:
-            ctx.add_phase(name, seconds - max(missed, 0.0))
-        missed -= seconds
+    for name, seconds in _last(phases, perf_counter() - joined):
+        ctx.add_phase(name, seconds)
+
+
+def _last(phases: list[tuple[str, float]], seconds: float) -> list[tuple[str, float]]:
+    """Return the last `seconds` of phases that followed each other."""
+    kept: list[tuple[str, float]] = []
+    for name, took in reversed(phases):
+        if seconds > 0:
+            kept.append((name, min(took, seconds)))
+        seconds -= took
+    return kept[::-1]
 
 
 def _result(flight: _Flight) -> Token:
-    error = flight.task.exception()
-    if isinstance(error, Stopped):
-        # Each run raises one of its own: a shared one would gather the tracebacks of all.
-        raise _again(error, error.retry_after)
-    return flight.task.result()
+    result = flight.task.result()
+    if isinstance(result, Stopped):
+        raise _again(result, result.retry_after)
+    return result
 
 
-def _again(stopped: Stopped, retry_after: float, *, secret: str = "") -> Stopped:
+def _again(stopped: Stopped, retry_after: float) -> Stopped:
+    """Return the same failure for one more run: a shared one would gather the tracebacks of all."""
     kind = Inconclusive if isinstance(stopped, Inconclusive) else Failed
-    message = scrub(stopped.message, secret) if secret else stopped.message
-    return kind(stopped.reason, message, code=stopped.code, retry_after=retry_after if stopped.reason is Reason.THROTTLED else 0.0)
+    return kind(stopped.reason, stopped.message, code=stopped.code, retry_after=retry_after if stopped.reason is Reason.THROTTLED else 0.0)
+
+
+def _is_for_all(result: Token | Stopped) -> bool:
+    """Tell whether a request failed in a way that any other of the same credential would."""
+    return isinstance(result, Stopped) and not _about_resource(result)
 
 
 def _about_resource(stopped: Stopped) -> bool:

@@ -1,0 +1,158 @@
+"""Tokens of one agent: shared, renewed ahead of time, and not asked for too often. Real sockets and TLS; time jumps where it must."""
+
+import asyncio
+
+from aiohttp import web
+
+from tests.fakes import hostile
+from tests.fakes.identity import Asked, given, identity
+from tests.lib.signing_in import run, shared, tenant, want
+
+GRAPH, EXCHANGE = "https://graph.microsoft.com", "https://outlook.office365.com"
+
+
+async def test_200_runs_that_share_a_credential_make_exactly_one_request() -> None:
+    async with identity() as server:
+        agent = shared()
+        tokens = await asyncio.gather(*[want(run(agent), tenant(server.host)) for _ in range(200)])
+    assert len(server.asked) == 1
+    assert len({token.value for token in tokens}) == 1
+
+
+async def test_a_token_is_kept_for_each_resource() -> None:
+    async with identity() as server:
+        agent = shared()
+        for resource in ("", EXCHANGE, GRAPH, EXCHANGE):
+            await want(run(agent), tenant(server.host), resource)
+    assert [asked.form["scope"] for asked in server.asked] == [f"{GRAPH}/.default", f"{EXCHANGE}/.default"]
+
+
+async def test_requests_of_one_credential_go_one_after_the_other() -> None:
+    busy, most = 0, 0
+
+    async def slowly(_: Asked) -> web.Response:
+        nonlocal busy, most
+        busy += 1
+        most = max(most, busy)
+        await asyncio.sleep(0.02)
+        busy -= 1
+        return given()
+
+    async with identity(slowly) as server:
+        agent = shared()
+        wanted = [f"https://{number}.example" for number in range(5)] * 3
+        await asyncio.gather(*[want(run(agent), tenant(server.host), resource) for resource in wanted])
+    assert most == 1
+    assert len(server.asked) == 5
+
+
+async def test_who_waited_for_a_request_for_something_else_says_that_its_times_are_too_long() -> None:
+    async with identity() as server:
+        agent = shared()
+        first, second = run(agent), run(agent)
+        await asyncio.gather(want(first, tenant(server.host)), want(second, tenant(server.host), EXCHANGE))
+    assert (first.tainted, second.tainted) == (False, True)
+
+
+async def test_phases_and_evidence_of_the_one_request_are_those_of_each_run_that_waited() -> None:
+    async with identity(lambda _: web_with_trace()) as server:
+        agent = shared()
+        runs = [run(agent) for _ in range(3)]
+        await asyncio.gather(*[want(ctx, tenant(server.host)) for ctx in runs])
+    for ctx in runs:
+        assert [name for name, _ in ctx.steps[0].phases] == ["connect", "tls", "processing", "transfer"]
+        assert sum(seconds for _, seconds in ctx.steps[0].phases) <= ctx.steps[0].seconds
+        assert ctx.evidence_found["x-ms-ests-server"] == "2.1.11774.8 - WUS2 ProdSlices"
+        assert ctx.evidence_found["token_roles"] == "Organization.Read.All"
+        assert "token_expires" in ctx.evidence_found
+
+
+def web_with_trace() -> web.Response:
+    response = given()
+    response.headers["x-ms-ests-server"] = "2.1.11774.8 - WUS2 ProdSlices"
+    return response
+
+
+async def test_a_run_that_joins_late_has_only_the_phases_that_it_waited_for() -> None:
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def held(_: Asked) -> web.Response:
+        reached.set()
+        await go_on.wait()
+        return given()
+
+    async with identity(held) as server:
+        agent = shared()
+        early, late = run(agent), run(agent)
+        leader = asyncio.create_task(want(early, tenant(server.host)))
+        await reached.wait()
+        joined = asyncio.create_task(want(late, tenant(server.host)))
+        await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.gather(leader, joined)
+    assert [name for name, _ in late.steps[0].phases] == ["processing", "transfer"]
+    assert [name for name, _ in early.steps[0].phases] == ["connect", "tls", "processing", "transfer"]
+
+
+async def test_a_run_that_began_a_request_and_was_ended_leaves_it_to_the_others() -> None:
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def held(_: Asked) -> web.Response:
+        reached.set()
+        await go_on.wait()
+        return given()
+
+    async with identity(held) as server:
+        agent = shared()
+        leader = asyncio.create_task(want(run(agent), tenant(server.host)))
+        await reached.wait()
+        follower = asyncio.create_task(want(run(agent), tenant(server.host)))
+        await asyncio.sleep(0)
+        leader.cancel()
+        await asyncio.wait({leader})
+        go_on.set()
+        assert (await follower).roles == {"Organization.Read.All"}
+    assert leader.cancelled()
+    assert len(server.asked) == 1
+
+
+async def test_a_token_that_came_after_its_run_had_ended_is_there_for_the_next() -> None:
+    reached, go_on, answered = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def held(_: Asked) -> web.Response:
+        reached.set()
+        await go_on.wait()
+        answered.set()
+        return given()
+
+    async with identity(held) as server:
+        agent = shared()
+        leader = asyncio.create_task(want(run(agent), tenant(server.host)))
+        await reached.wait()
+        leader.cancel()
+        await asyncio.wait({leader})
+        go_on.set()
+        await want(run(agent), tenant(server.host))
+    assert len(server.asked) == 1
+
+
+async def test_at_its_deadline_a_run_knows_the_phase_in_which_the_request_was() -> None:
+    greeted = asyncio.Event()
+
+    async def stall(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        greeted.set()
+        await reader.read()
+
+    async with hostile.serving(stall) as address:
+        agent = shared()
+        runs = [run(agent), run(agent)]
+        tasks = [asyncio.create_task(want(ctx, tenant(f"127.0.0.1:{address[1]}"))) for ctx in runs]
+        await greeted.wait()
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    for ctx in runs:
+        assert ctx.blamed is not None
+        assert ctx.blamed.open_phases == ["tls"]
+        assert [name for name, _ in ctx.steps[0].phases] == ["connect", "tls"]
