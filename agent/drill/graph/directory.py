@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes
 
 from agent.drill.entra.directory import App, Directory, Secret
 from agent.drill.graph.frame import Answer, Call, GraphError, Operation
-from agent.drill.graph.messages import moment
+from agent.drill.graph.messages import to_the_second
 from agent.drill.graph.odata import entity, page
 from agent.drill.world import Person, World
 
@@ -145,11 +145,11 @@ def _secret(secret: Secret) -> dict[str, Any]:
     return {
         "customKeyIdentifier": None,
         "displayName": "fogbell",
-        "endDateTime": moment(secret.expires),
+        "endDateTime": to_the_second(secret.expires),
         "hint": secret.value[:_HINT],
         "keyId": str(uuid5(NAMESPACE_OID, digest)),
         "secretText": None,
-        "startDateTime": moment(secret.expires - _SECRET_LIFE),
+        "startDateTime": to_the_second(secret.expires - _SECRET_LIFE),
     }
 
 

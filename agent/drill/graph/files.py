@@ -12,7 +12,7 @@ from typing import Any
 from agent.drill.graph.drives import Drive, Item, Site, new_guid
 from agent.drill.graph.frame import Answer, Call, GraphError, Operation
 from agent.drill.graph.items import DOWNLOAD_URL, download_path, drive_as_graph, item_as_graph, signed, site_as_graph
-from agent.drill.graph.messages import moment
+from agent.drill.graph.messages import to_the_second
 from agent.drill.graph.odata import context, entity
 from agent.drill.graph.sites import HOST, PERSONAL_HOST, Sites, Upload
 from agent.drill.world import World
@@ -97,9 +97,9 @@ def _item(world: World, call: Call, *, write: bool = False) -> tuple[Drive, Item
 
 
 def shown(world: World, drive: Drive, item: Item) -> dict[str, Any]:
-    """Show an item with the address of its content."""
+    """Show an item, a file with the address of its content where the host for that runs."""
     body = item_as_graph(drive, item)
-    return body if item.content is None else {DOWNLOAD_URL: download_url(world, drive, item), **body}
+    return body if item.content is None or not world.has("files") else {DOWNLOAD_URL: download_url(world, drive, item), **body}
 
 
 def download_url(world: World, drive: Drive, item: Item) -> str:
@@ -208,7 +208,11 @@ def begin_upload(world: World, call: Call) -> Answer:
     sites.uploads[key] = Upload(
         drive, call.path["item-path"], behaviour, _author(world, call), expires, bool(wanted.get("deferCommit")), bytearray()
     )
-    body = {"expirationDateTime": moment(expires), "nextExpectedRanges": ["0-"], "uploadUrl": _upload_url(world, drive, key, expires)}
+    body = {
+        "expirationDateTime": to_the_second(expires),
+        "nextExpectedRanges": ["0-"],
+        "uploadUrl": _upload_url(world, drive, key, expires),
+    }
     return Answer({"@odata.context": context(call, single=True), **body})
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from agent.drill.graph.drives import Drive, Item, Site, quick_xor_hash
-from agent.drill.graph.messages import moment
+from agent.drill.graph.messages import to_the_second
 
 GEOGRAPHIES = {"na": "NAM", "emea": "EUR", "apac": "APC"}
 """Microsoft's codes for where a tenant's data lies, by the world's region."""
@@ -19,10 +19,10 @@ DOWNLOAD_URL = "@microsoft.graph.downloadUrl"
 def site_as_graph(site: Site, region: str) -> dict[str, Any]:
     """Show a site."""
     shown = {
-        "createdDateTime": moment(site.created),
+        "createdDateTime": to_the_second(site.created),
         "description": "",
         "id": site.id,
-        "lastModifiedDateTime": moment(site.created),
+        "lastModifiedDateTime": to_the_second(site.created),
         "name": site.path.rpartition("/")[2],
         "webUrl": site.url,
         "displayName": site.name,
@@ -35,10 +35,10 @@ def drive_as_graph(drive: Drive) -> dict[str, Any]:
     """Show a drive with the room left in it."""
     remaining = max(drive.quota - drive.used, 0)
     return {
-        "createdDateTime": moment(drive.created),
+        "createdDateTime": to_the_second(drive.created),
         "description": "",
         "id": drive.id,
-        "lastModifiedDateTime": moment(max(each.modified for each in drive.items.values())),
+        "lastModifiedDateTime": to_the_second(max(each.modified for each in drive.items.values())),
         "name": "OneDrive" if drive.kind == "business" else "Documents",
         "webUrl": drive.url,
         "driveType": drive.kind,
@@ -58,7 +58,7 @@ def item_as_graph(drive: Drive, item: Item) -> dict[str, Any]:
     """Show a file or folder, without the address of its content."""
     path = quote(drive.path_of(item))
     author = {"user": {"displayName": item.author or drive.owner}}
-    dates = {"createdDateTime": moment(item.created), "lastModifiedDateTime": moment(item.modified)}
+    dates = {"createdDateTime": to_the_second(item.created), "lastModifiedDateTime": to_the_second(item.modified)}
     shown = {
         **dates,
         "eTag": item.etag,

@@ -20,8 +20,8 @@ _PREVIEW = 255
 """Characters of a bodyPreview."""
 
 
-def moment(seconds: float) -> str:
-    """Give a moment (Unix seconds) in UTC as Graph writes it, whole seconds."""
+def to_the_second(seconds: float) -> str:
+    """Write a moment (Unix seconds) as Exchange and SharePoint do over Graph: in UTC, whole seconds."""
     return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -74,12 +74,12 @@ def _always(box: Mailbox, message: Message, view: View) -> dict[str, Any]:
     return {
         "@odata.etag": f'W/"{key}"',
         "id": view.id_of(message),
-        "createdDateTime": moment(message.received),
-        "lastModifiedDateTime": moment(message.changed),
+        "createdDateTime": to_the_second(message.received),
+        "lastModifiedDateTime": to_the_second(message.changed),
         "changeKey": key,
         "categories": [],
-        "receivedDateTime": moment(message.received),
-        "sentDateTime": moment(letter.sent),
+        "receivedDateTime": to_the_second(message.received),
+        "sentDateTime": to_the_second(letter.sent),
         "hasAttachments": bool(letter.attachments),
         "internetMessageId": letter.message_id,
         "subject": letter.subject,

@@ -105,9 +105,9 @@ def _check_region(world: World, region: object) -> None:
 
 def _reach(world: World, call: Call) -> frozenset[str] | None:
     """Give the drives a caller's hits may come from; None for all. People see their own and those of sites."""
+    sites = world.of(Sites)  # which also fills the index, where this is the world's first call
     if call.caller.user_id is None:
         return None
-    sites = world.of(Sites)
     own = sites.personal.get(call.caller.user_id)
     return frozenset(each.id for each in sites.drives.values() if each.site or each is own)
 

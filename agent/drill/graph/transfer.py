@@ -17,7 +17,7 @@ from agent.drill.graph.drives import Drive, Item, new_guid
 from agent.drill.graph.files import LARGEST_FILE, place, shown, store
 from agent.drill.graph.frame import GraphError
 from agent.drill.graph.items import unsigned
-from agent.drill.graph.messages import moment
+from agent.drill.graph.messages import to_the_second
 from agent.drill.graph.sites import HOST, PERSONAL_HOST, Sites, Upload
 from agent.drill.hosting import Asked, Site
 from agent.drill.world import World
@@ -108,7 +108,7 @@ def _session(world: World, request: web.BaseRequest) -> tuple[str, Upload]:
 
 def _status(upload: Upload) -> dict[str, Any]:
     missing = [f"{len(upload.received)}-"] if upload.total is None or len(upload.received) < upload.total else []
-    return {"expirationDateTime": moment(upload.expires), "nextExpectedRanges": missing}
+    return {"expirationDateTime": to_the_second(upload.expires), "nextExpectedRanges": missing}
 
 
 async def _fragment(world: World, request: web.BaseRequest) -> _Reply:
