@@ -1,0 +1,108 @@
+"""When our own secret or certificate ends, as the application's registration says; only an application that may read those can ask.
+
+learn.microsoft.com/graph/api/application-get
+"""
+
+import binascii
+from base64 import b64decode
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from probes.core.context import Context
+from probes.core.contract import Failed
+from probes.core.needs import Service
+from probes.core.reasons import Reason
+from probes.lib.graph import call, segment
+from probes.lib.tenant import Tenant
+from probes.lib.tokens import Token
+
+READERS = frozenset({"Application.Read.All", "Application.ReadWrite.OwnedBy", "Application.ReadWrite.All", "Directory.Read.All"})
+"""Application permissions any of which lets an application read its own registration."""
+
+Kind = Literal["secret", "certificate"]
+
+_HINT = 3
+# Graph shows the first three characters of a secret.
+
+
+@dataclass(slots=True)
+class CredentialExpiry:
+    """What was found out last: (tenant, kind of credential) to Unix seconds. A part of what runs share."""
+
+    known: dict[tuple[str, Kind], float] = field(default_factory=dict)
+
+
+async def ask_expiry(ctx: Context, tenant: Tenant, token: Token) -> float | None:
+    """Ask within an open step when the credential in use ends (Unix seconds), and remember it; None where none of ours is registered.
+
+    Raises:
+        Failed: as `call`; NOT_FOUND where the registration does not have our credential; CONTENT_MISMATCH.
+        Inconclusive: as `call`.
+
+    """
+    kind = kind_of(tenant)
+    if kind is None:
+        return None
+    path = f"/applications(appId='{segment(tenant.client_id)}')"
+    query = (("$select", "passwordCredentials,keyCredentials"),)
+    answer = await call(ctx, tenant, token, Service.DIRECTORY, "GET", path, query=query)
+    registration = answer.data if isinstance(answer.data, dict) else {}
+    found = _secrets(ctx, tenant, registration) if kind == "secret" else _certificates(ctx, tenant, registration)
+    ends = sorted(map(_end, found))
+    if not ends:
+        raise Failed(Reason.NOT_FOUND, f"the registration does not list the {kind} in use")
+    # Two secrets may begin alike; ours works, so that it is one that has not ended, and the nearest end is the one to act on.
+    end = next((end for end in ends if end > token.issued), ends[-1])
+    ctx.shared.part(CredentialExpiry).known[ctx.tenant, kind] = end
+    return end
+
+
+def kind_of(tenant: Tenant) -> Kind | None:
+    """Return which kind of credential the registration knows the end of: a federated token or a managed identity has none."""
+    if tenant.credential.secret is not None:
+        return "secret"
+    return "certificate" if tenant.credential.certificate is not None else None
+
+
+def _secrets(ctx: Context, tenant: Tenant, registration: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    hint = ctx.secret(tenant.credential.secret)[:_HINT] if tenant.credential.secret is not None else ""
+    return (entry for entry in _entries(registration, "passwordCredentials") if entry.get("hint") == hint)
+
+
+def _certificates(ctx: Context, tenant: Tenant, registration: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    pem = ctx.secret(tenant.credential.certificate) if tenant.credential.certificate is not None else ""
+    # The certificate's file was good enough for a token just now.
+    ours = {certificate.fingerprint(hashes.SHA1()) for certificate in x509.load_pem_x509_certificates(pem.encode())}  # noqa: S303 - Entra's name for it
+    return (entry for entry in _entries(registration, "keyCredentials") if _thumbprint(entry.get("customKeyIdentifier")) in ours)
+
+
+def _entries(registration: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
+    entries = registration.get(name)
+    if not isinstance(entries, list):
+        raise Failed(Reason.CONTENT_MISMATCH, f"the registration has no {name}")
+    return (entry for entry in entries if isinstance(entry, dict))
+
+
+def _thumbprint(text: object) -> bytes:
+    """Return the SHA-1 thumbprint that a customKeyIdentifier is: as hexadecimal digits, or their bytes or those of the digits in Base64."""
+    if not isinstance(text, str):
+        return b""
+    try:
+        if len(text) == 40:  # noqa: PLR2004 - hexadecimal digits of SHA-1
+            return bytes.fromhex(text)
+        raw = b64decode(text, validate=True)
+        return bytes.fromhex(raw.decode("ascii")) if len(raw) == 40 else raw  # noqa: PLR2004 - the same
+    except (ValueError, binascii.Error):
+        return b""
+
+
+def _end(entry: dict[str, Any]) -> float:
+    try:
+        return datetime.fromisoformat(entry["endDateTime"]).timestamp()
+    except (KeyError, TypeError, ValueError) as error:
+        raise Failed(Reason.CONTENT_MISMATCH, "the registration does not say when the credential ends") from error
