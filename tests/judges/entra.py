@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509 import Certificate
 
 from agent.drill.entra.keys import self_signed
+from agent.drill.entra.metadata import metadata_site
 from agent.drill.entra.site import login_site
 from agent.drill.hosting import serve_sites
 from agent.drill.world import World
@@ -39,7 +40,7 @@ def own_certificate() -> OwnCertificate:
 async def entra(folder: Path) -> AsyncIterator[tuple[World, str]]:
     """Serve a new tenant's sign-in while the block runs; gives it and the file of the authority to trust."""
     world = World()
-    async with serve_sites(world, login_site(world)) as authority:
+    async with serve_sites(world, login_site(world), metadata_site(world)) as authority:
         file = folder / "authority.pem"
         await asyncio.to_thread(authority.cert_pem.write_to_path, str(file))
         yield world, str(file)

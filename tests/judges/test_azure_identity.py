@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 from azure.core.exceptions import ClientAuthenticationError
-from azure.identity.aio import CertificateCredential, ClientSecretCredential
+from azure.identity.aio import CertificateCredential, ClientSecretCredential, ManagedIdentityCredential
 
 from agent.drill.entra.directory import Directory
 from agent.drill.entra.keys import Keys
+from agent.drill.entra.metadata import APP_SERVICE_PATH, ManagedIdentity
 from agent.drill.world import World
 from tests.judges.entra import OwnCertificate, entra, numbers, own_certificate
 
@@ -21,7 +22,7 @@ def _where(world: World, authority: str) -> dict[str, Any]:
     return {"authority": login, "disable_instance_discovery": True, "connection_verify": authority, "retry_total": 0}
 
 
-async def _claims(world: World, credential: ClientSecretCredential | CertificateCredential) -> dict[str, Any]:
+async def _claims(world: World, credential: ClientSecretCredential | CertificateCredential | ManagedIdentityCredential) -> dict[str, Any]:
     async with credential:
         token = await credential.get_token(f"{GRAPH}/.default")
     return world.of(Keys).verify(token.token, GRAPH)
@@ -58,3 +59,19 @@ async def test_azure_identity_is_refused_with_a_certificate_that_nobody_register
         with pytest.raises(ClientAuthenticationError) as refused:
             await _claims(world, _certificate(world, authority, own_certificate()))
         assert numbers(str(refused.value)) == {700027}
+
+
+async def test_azure_identity_gets_a_token_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with entra(tmp_path) as (world, _):
+        monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", world.url("metadata"))
+        assert (await _claims(world, ManagedIdentityCredential()))["appid"] == world.of(ManagedIdentity).client_id
+
+
+async def test_azure_identity_gets_a_token_of_an_app_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with entra(tmp_path) as (world, _):
+        monkeypatch.setenv("IDENTITY_ENDPOINT", world.url("metadata", APP_SERVICE_PATH))
+        monkeypatch.setenv("IDENTITY_HEADER", world.of(ManagedIdentity).header)
+        assert (await _claims(world, ManagedIdentityCredential()))["appid"] == world.of(ManagedIdentity).client_id
+        monkeypatch.setenv("IDENTITY_HEADER", "wrong")
+        with pytest.raises(ClientAuthenticationError):
+            await _claims(world, ManagedIdentityCredential())
