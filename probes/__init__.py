@@ -2,15 +2,18 @@
 
 from typing import Any
 
-from probes import dns, dns_m365_domain, endpoints, http, portal, tcp
+from probes import dns, dns_m365_domain, endpoints, entra_token, graph_ping, http, portal, service_health, tcp
 from probes.core.contract import Probe
 
 REGISTRY: dict[str, Probe[Any]] = {
     "dns": dns.PROBE,
     "dns_m365_domain": dns_m365_domain.PROBE,
     "endpoints": endpoints.PROBE,
+    "entra_token": entra_token.PROBE,
+    "graph_ping": graph_ping.PROBE,
     "http": http.PROBE,
     "portal": portal.PROBE,
+    "service_health": service_health.PROBE,
     "tcp": tcp.PROBE,
 }
 """Kind, as written in YAML, to probe. Alphabetical."""
