@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -19,6 +19,9 @@ from agent.job import Job
 from agent.logs import logging_to
 from agent.runner import of_this_machine, run_once
 from probes.core.contract import Run
+
+if TYPE_CHECKING:
+    from agent.demo import Show
 
 app = typer.Typer(
     name="fogbell",
@@ -64,6 +67,11 @@ ConfigPath = Annotated[
 ]
 Listen = Annotated[list[str], typer.Option("--listen", help="Address to serve on, HOST:PORT. May be given several times.")]
 LogLevel = Annotated[Level, typer.Option("--log-level", help="Least severe lines to log; debug shows every run.")]
+OutageOption = Annotated[str, typer.Option("--outage", help="Play an outage: its id or the beginning of it, such as R01, or a YAML file.")]
+SpeedOption = Annotated[
+    float | None, typer.Option("--speed", min=0.001, help="How many times as fast as it was; without it the outage takes three minutes.")
+]
+ForOption = Annotated[str, typer.Option("--for", help="How long, such as 60s or 5m; without it until Ctrl-C.")]
 LogForm = Annotated[Form, typer.Option("--log-format", help="Lines for people, or one JSON object a line.")]
 
 
@@ -185,22 +193,57 @@ def once(
     raise typer.Exit({"ok": EXIT_OK, "failed": EXIT_FAILED, "inconclusive": EXIT_INCONCLUSIVE}[result.outcome])
 
 
-@app.command()
-def demo(
-    seconds: Annotated[str, typer.Option("--for", help="How long, such as 60s or 5m; without it until Ctrl-C.")] = "",
-    listen: Annotated[str, typer.Option("--listen", help="Address of the page, HOST:PORT.")] = "127.0.0.1:9655",
-) -> None:
-    """Watch servers on this machine that break and recover by themselves. Needs no tenant and no network."""
-    from agent import demo as show  # noqa: PLC0415
+def _show(outage: str, speed: float | None, seconds: str) -> "Show":
+    """Read what a demo shall show."""
+    from agent.demo import Show  # noqa: PLC0415
+    from agent.drill.outage import OutageError, find  # noqa: PLC0415
     from probes.lib.durations import seconds as parse_seconds  # noqa: PLC0415
 
     try:
-        code = _on_loop(show.demo(parse_seconds(seconds) if seconds else None, _address(listen)))
-    except (show.DemoError, ValueError) as error:
+        return Show(find(outage) if outage else None, speed, parse_seconds(seconds) if seconds else None)
+    except (OutageError, ValueError) as error:
+        raise _stop(f"fogbell: {error}", EXIT_FAILED) from None
+
+
+@app.command()
+def demo(
+    outage: OutageOption = "",
+    speed: SpeedOption = None,
+    seconds: ForOption = "",
+    listen: Annotated[str, typer.Option("--listen", help="Address of the page, HOST:PORT.")] = "127.0.0.1:9655",
+) -> None:
+    """Watch a simulated tenant on this machine, and an outage of it. Needs no tenant of your own and no network."""
+    from agent import demo as stage  # noqa: PLC0415
+
+    show, code = _show(outage, speed, seconds), EXIT_OK
+    try:
+        code = _on_loop(stage.demo(show, _address(listen)))
+    except stage.DemoError as error:
         raise _stop(f"fogbell: {error}", EXIT_FAILED) from None
     except KeyboardInterrupt:
-        code = EXIT_OK
+        pass
     raise typer.Exit(code)
+
+
+@app.command()
+def tenant(
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="Where its files go, written anew at each start; without it they go with the tenant.")
+    ] = None,
+    outage: OutageOption = "",
+    speed: SpeedOption = None,
+    seconds: ForOption = "",
+) -> None:
+    """Run a simulated tenant alone, so that any client can be tried against it. Prints its addresses and a ready configuration."""
+    from agent import demo as stage  # noqa: PLC0415
+
+    show = _show(outage, speed, seconds)
+    try:
+        _on_loop(stage.alone(show, folder.resolve() if folder else None))
+    except stage.DemoError as error:
+        raise _stop(f"fogbell: {error}", EXIT_FAILED) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_OK) from None
 
 
 @app.command()

@@ -1,39 +1,56 @@
-"""The agent at work without a tenant: servers on loopback that break and recover by a story, a configuration, and a page.
+"""The simulated tenant on this machine, alone (`fogbell tenant`) or watched by an agent (`fogbell demo`), and an outage if wanted.
 
-The agent is a process of its own, as it will be in production, so that the servers take no time from its loop and its numbers stay true.
+The agent is a process of its own, as it will be in production, so that the tenant takes no time from its loop and its numbers stay true.
 """
 
 import asyncio
 import os
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from string import Template
+from typing import TYPE_CHECKING
 
 import typer
 
 from agent.address import Address, written
-from agent.drill import contoso
-from agent.drill.mail import serve_greeting
-from agent.drill.nameserver import serve_names
-from agent.drill.story import DEMO, Effect, Story, effect_on
-from agent.drill.web import serve_pages
+from agent.drill.outage import Outage
+from probes import REGISTRY
+
+if TYPE_CHECKING:
+    from agent.drill.tenant import Tenant
 
 _READY_SECONDS = 30.0
-_STOP_SECONDS = 7.0
-"""The agent promises to end within 5 s of SIGTERM."""
+_STOP_SECONDS = 4.5
+"""The agent ends sooner when told to; one that does not is killed, so that all is over within 5 s."""
+_HEALTHY_SECONDS = 15.0
+"""How long all is well before an outage."""
+_PLAY_SECONDS = 180.0
+"""How long an outage takes when no speed is asked for."""
 
 
 class DemoError(Exception):
     """The demo cannot run; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """What is to be seen: which outage, if any, how many times as fast as it was, and for how many seconds; None leaves it open."""
+
+    outage: Outage | None = None
+    speed: float | None = None
+    seconds: float | None = None
+
+    @property
+    def pace(self) -> float:
+        """How many times as fast as it was."""
+        return self.speed or max(1.0, self.outage.minutes * 60 / _PLAY_SECONDS if self.outage else 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +61,8 @@ class Agent:
     ended: asyncio.Task[int]
 
 
-async def demo(seconds: float | None, listen: Address) -> int:
-    """Run servers and agent for `seconds`, or until told to stop, and return the exit status: 0, or the agent's own where it ended first.
+async def demo(show: Show, listen: Address) -> int:
+    """Run tenant and agent until told to stop, and return the exit status: 0, or the agent's own where it ended first.
 
     Raises:
         DemoError: where the page's address cannot be used or a package is missing.
@@ -54,12 +71,43 @@ async def demo(seconds: float | None, listen: Address) -> int:
     _refuse_taken_address(listen)
     stopped = _stop_on_signals()
     with tempfile.TemporaryDirectory(prefix="fogbell-demo-", ignore_cleanup_errors=True) as folder:
-        async with _servers(Path(folder), DEMO) as config, _agent(config, listen) as agent:
+        async with _tenant(Path(folder)) as tenant, _agent(tenant.config, listen) as agent:
             if await _answers(agent, listen):
-                typer.echo(_welcome(config, listen, seconds, DEMO))
-            status = await _first_of(agent, stopped, seconds)
+                _begin(tenant, show)
+                typer.echo(_welcome(tenant, listen, show))
+            status = await _first_of(agent, stopped, show.seconds)
     typer.echo(f"The agent ended by itself with status {status}." if status else "The demo has ended and left nothing behind.")
     return status
+
+
+async def alone(show: Show, folder: Path | None) -> None:
+    """Run the tenant without an agent until told to stop. Its files are in `folder`, or in one that goes when it ends.
+
+    Raises:
+        DemoError: where the folder cannot be used or a package is missing.
+
+    """
+    stopped = _stop_on_signals()
+    with tempfile.TemporaryDirectory(prefix="fogbell-tenant-", ignore_cleanup_errors=True) as temporary:
+        try:
+            place = Path(temporary) if folder is None else folder
+            place.mkdir(parents=True, exist_ok=True)
+            async with _tenant(place) as tenant:
+                _begin(tenant, show)
+                typer.echo(_introduction(tenant, show))
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stopped.wait(), show.seconds)
+        except OSError as error:
+            raise DemoError(f"cannot use the folder {folder or temporary}: {error.strerror or error}") from error
+    typer.echo("The tenant has ended." if folder else "The tenant has ended and left nothing behind.")
+
+
+def _begin(tenant: "Tenant", show: Show) -> None:
+    """Let the outage come, after a while in which all is well."""
+    from agent.drill.tenant import play  # noqa: PLC0415 - see _tenant
+
+    if show.outage:
+        play(tenant.world, show.outage, tenant.world.now() + _HEALTHY_SECONDS, show.pace)
 
 
 def _refuse_taken_address(listen: Address) -> None:
@@ -82,34 +130,14 @@ def _stop_on_signals() -> asyncio.Event:
 
 
 @asynccontextmanager
-async def _servers(folder: Path, story: Story) -> AsyncIterator[Path]:
-    """Start the other side, and give the file of a configuration that watches it."""
-    began = time.monotonic()
-
-    def faults(target: str) -> Effect | None:
-        return effect_on(story, target, time.monotonic() - began)
-
+async def _tenant(folder: Path) -> AsyncIterator["Tenant"]:
+    """Start the other side. Its packages come with fogbell[drill] alone, so they are asked for here."""
     try:
-        from agent.drill.authority import contoso_certificates  # noqa: PLC0415 - trustme comes with fogbell[drill] alone
+        from agent.drill.tenant import tenant  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        raise DemoError(f"the demo needs the package {error.name}: install fogbell with its extra, pip install 'fogbell[drill]'") from error
-    authority, web_tls, mail_tls = contoso_certificates(folder)
-    async with AsyncExitStack() as stack:
-        ports = {
-            "dns": await stack.enter_async_context(serve_names(contoso.ZONE, faults)),
-            "http": await stack.enter_async_context(serve_pages(contoso.CONTROL_PAGES)),
-            "https": await stack.enter_async_context(serve_pages(contoso.PAGES, faults, web_tls)),
-            "smtp": await stack.enter_async_context(serve_greeting(contoso.MAIL_HOST, mail_tls)),
-        }
-        yield _write_configuration(folder, authority, ports)
-
-
-def _write_configuration(folder: Path, authority: Path, ports: dict[str, int]) -> Path:
-    """Fill the shipped configuration in and return its file."""
-    template = Template((resources.files("agent.drill") / "demo.yml").read_text(encoding="utf-8"))
-    config = folder / "demo.yml"
-    config.write_text(template.substitute(ports, folder=folder.as_posix(), authority=authority.as_posix()), encoding="utf-8")
-    return config
+        raise DemoError(f"this needs the package {error.name}: install fogbell with its extra, pip install 'fogbell[drill]'") from error
+    async with tenant(folder, REGISTRY) as running:
+        yield running
 
 
 @asynccontextmanager
@@ -150,15 +178,69 @@ async def _first_of(agent: Agent, stopped: asyncio.Event, seconds: float | None)
     return agent.ended.result() if agent.ended.done() and not stopped.is_set() else 0
 
 
-def _welcome(config: Path, listen: Address, seconds: float | None, story: Story) -> str:
+def _welcome(tenant: "Tenant", listen: Address, show: Show) -> str:
     """Say what runs, where to look, what will happen, and how to stop."""
     lines = [
         "",
-        f"Fogbell is watching a make-believe company on this machine. Open http://{written(listen)}/",
-        f"Its configuration: {config}",
-        "What will break, and recover on its own:",
-        *(f"  after {fault.first:3.0f} s, for {fault.lasts:.0f} s, every {fault.every:.0f} s: {fault.what}" for fault in story),
-        f"It ends after {seconds:g} s, or with Ctrl-C." if seconds else "Stop it with Ctrl-C.",
+        f"Fogbell is watching a simulated Microsoft 365 tenant on this machine. Open http://{written(listen)}/",
+        f"Its configuration: {tenant.config}",
+        *_programme(show),
+        _end(show),
         "",
     ]
     return "\n".join(lines)
+
+
+def _introduction(tenant: "Tenant", show: Show) -> str:
+    """Say where everything is, and how to get a token."""
+    hosts = [f"  {host:<15} {tenant.world.url(host)}" for host in tenant.world.hosts]
+    lines = [
+        "",
+        "A simulated Microsoft 365 tenant is running on this machine. Only this machine can reach it.",
+        *hosts,
+        f"  {'name server':<15} 127.0.0.1:{tenant.dns} (UDP and TCP)",
+        f"  {'SMTP':<15} 127.0.0.1:{tenant.smtp}",
+        "",
+        f"Authority to trust:   {tenant.ca_file}",
+        f"Client secret:        {tenant.secret_file}",
+        f"Ready configuration:  {tenant.config}",
+        f"Tenant ID:            {tenant.world.tenant_id}",
+        f"Client ID of the app: {tenant.world.app_id}",
+        "",
+        "Get a token:",
+        f"  {_curl(tenant)}",
+        "Watch it with Fogbell:",
+        f"  fogbell run --config {shlex.quote(str(tenant.config))}",
+        "",
+        *_programme(show),
+        _end(show),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _curl(tenant: "Tenant") -> str:
+    """Write a command line that gets a token; the secret is read from its file and stands nowhere."""
+    world = tenant.world
+    words = ["curl", "-sS", "--cacert", str(tenant.ca_file), "-d", "grant_type=client_credentials", "-d", f"client_id={world.app_id}"]
+    words += ["--data-urlencode", f"client_secret@{tenant.secret_file}", "-d", "scope=https://graph.microsoft.com/.default"]
+    return shlex.join([*words, world.url("login", f"/{world.tenant_id}/oauth2/v2.0/token")])
+
+
+def _programme(show: Show) -> list[str]:
+    """Say what will happen when."""
+    if show.outage is None:
+        return ["All of it is well and stays so; --outage R01 plays the outage of January 2026."]
+    outage, second = show.outage, 60 / show.pace
+    lines = [
+        f"All is well for {_HEALTHY_SECONDS:.0f} s. Then comes {outage.id}, {show.pace:.3g} times as fast as it was:",
+        f"  {outage.title}",
+    ]
+    for phase in outage.phases:
+        after = _HEALTHY_SECONDS + (phase.first - outage.begins) * second
+        lines.append(f"  after {after:4.0f} s, for {(phase.until - phase.first) * second:4.0f} s: {phase.what}")
+    return [*lines, f"  after {_HEALTHY_SECONDS + outage.minutes * second:4.0f} s: all is well again"]
+
+
+def _end(show: Show) -> str:
+    return f"It ends after {show.seconds:g} s, or with Ctrl-C." if show.seconds else "Stop it with Ctrl-C."

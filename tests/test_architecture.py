@@ -26,7 +26,7 @@ def test_the_page_names_every_file_and_folder_of_the_agent() -> None:
         ("probes/http.py", "import prometheus_client"),
         ("probes/http.py", "import probes.dns"),
         ("probes/core/reasons.py", "import probes.lib.tls"),
-        ("agent/drill/story.py", "import probes"),
+        ("agent/drill/world.py", "import probes"),
         ("agent/state.py", "import yaml"),
     ],
 )

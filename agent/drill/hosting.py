@@ -5,12 +5,13 @@ is answered (status, delay, dripping body, reset). What a site itself does wrong
 """
 
 import asyncio
+import errno
 import os
 import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import trustme
@@ -27,6 +28,7 @@ from agent.drill.world import PLAIN, World
 LARGEST_BODY = 64 * 1024 * 1024
 """Bytes of a request: Graph takes up to 60 MiB in one piece of an upload."""
 _HANDSHAKE_SECONDS = 30.0
+_BIND_ATTEMPTS = 20
 _DRIPS_PER_SECOND = 10
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _WRONG_NAME = "wrong.name.example"
@@ -71,7 +73,7 @@ def _aimed(fault: Fault) -> bool:
     return bool(fault.where.operations or fault.where.services or fault.where.grants)
 
 
-def _reset_on_close(descriptor: int) -> None:
+def reset_on_close(descriptor: int) -> None:
     """Make the system send RST instead of FIN when this socket closes (SO_LINGER of zero seconds)."""
     with socket.socket(fileno=os.dup(descriptor)) as same:
         same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -95,7 +97,7 @@ async def _drip(request: web.BaseRequest, answer: web.Response, pace: float) -> 
 async def _break(request: web.BaseRequest, how: str) -> None:
     """End the connection with a reset, or keep it and never answer."""
     if how == "reset" and request.transport is not None:
-        _reset_on_close(request.transport.get_extra_info("socket").fileno())
+        reset_on_close(request.transport.get_extra_info("socket").fileno())
         request.transport.abort()
     await asyncio.Event().wait()
 
@@ -138,30 +140,31 @@ class _Disturbed:
 
 
 @dataclass(frozen=True, slots=True)
-class _Contexts:
+class Contexts:
     """TLS as it should be, and as each fault makes it."""
 
     good: ssl.SSLContext
     faulty: Mapping[str, ssl.SSLContext]
 
     def under(self, fault: Tls | None) -> ssl.SSLContext:
+        """Give TLS as this fault makes it, or as it should be."""
         return self.faulty[fault.how] if fault else self.good
 
 
-def _contexts(authority: trustme.CA, names: tuple[str, ...]) -> _Contexts:
-    """Make them. A server without any certificate answers each greeting with the alert handshake_failure."""
+def contexts(authority: trustme.CA, names: tuple[str, ...]) -> Contexts:
+    """Make TLS for a host of these names. A server without any certificate answers each greeting with the alert handshake_failure."""
     faulty = {
         "handshake_fail": ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
         "wrong_name": server_context(authority, _WRONG_NAME),
         "intercepted": server_context(trustme.CA(organization_name="Contoso Web Proxy"), *_LOOPBACK, *names),
     }
-    return _Contexts(server_context(authority, *_LOOPBACK, *names), faulty)
+    return Contexts(server_context(authority, *_LOOPBACK, *names), faulty)
 
 
 class _Listener:
     """Takes connections of one site."""
 
-    def __init__(self, world: World, site: Site, contexts: _Contexts | None) -> None:
+    def __init__(self, world: World, site: Site, contexts: Contexts | None) -> None:
         self._world, self._site, self._contexts = world, site, contexts
         self._server = web.Server(_Disturbed(world, site).respond, request_factory=_request, handler_cancellation=True)
         self._running: set[asyncio.Task[None]] = set()
@@ -184,7 +187,7 @@ class _Listener:
             with taken:
                 if tcp.how == "silent":
                     await asyncio.Event().wait()
-                _reset_on_close(taken.fileno())
+                reset_on_close(taken.fileno())
             return
         tls = next((effect for effect in effects if isinstance(effect, Tls)), None)
         context = self._contexts.under(tls) if self._contexts else None
@@ -210,19 +213,39 @@ def _request(
 
 @asynccontextmanager
 async def serve_site(world: World, site: Site, authority: trustme.CA) -> AsyncIterator[int]:
-    """Serve one host on a port of 127.0.0.1 while the block runs, note it in the world, and give it."""
-    listener = _Listener(world, site, None if site.host in PLAIN else _contexts(authority, site.names))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.settimeout(0)
-        port: int = listening.getsockname()[1]
+    """Serve one host on a port of localhost while the block runs, note it in the world, and give it."""
+    listener = _Listener(world, site, None if site.host in PLAIN else contexts(authority, site.names))
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(listening) for listening in _bound()]
+        port: int = sockets[0].getsockname()[1]
         world.listens(site.host, port)
-        accepting = asyncio.create_task(listener.run(listening))
+        accepting = [asyncio.create_task(listener.run(listening)) for listening in sockets]
         try:
             yield port
         finally:
-            accepting.cancel()
-            await asyncio.gather(accepting, return_exceptions=True)
+            for task in accepting:
+                task.cancel()
+            await asyncio.gather(*accepting, return_exceptions=True)
             await listener.close()
+
+
+def _bound() -> list[socket.socket]:
+    """Listen on one port of 127.0.0.1 and, where the machine has IPv6, of ::1, as `localhost` may lead to either."""
+    for _ in range(_BIND_ATTEMPTS):
+        first = socket.create_server(("127.0.0.1", 0))
+        first.settimeout(0)
+        if not socket.has_ipv6:
+            return [first]
+        try:
+            second = socket.create_server(("::1", first.getsockname()[1]), family=socket.AF_INET6)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:  # built with IPv6, on a machine without
+                return [first]
+            first.close()
+        else:
+            second.settimeout(0)
+            return [first, second]
+    raise OSError(errno.EADDRINUSE, "found no port that is free on both 127.0.0.1 and ::1")
 
 
 @asynccontextmanager

@@ -1,66 +1,98 @@
-"""The greeting side of a mail server: banner, EHLO, STARTTLS, QUIT. It accepts no mail."""
+"""The front of a mail server: banner, EHLO, STARTTLS, sender and recipient, QUIT. It takes no message: DATA is refused.
+
+Faults hit it as the host `mail`: `Smtp` at the stage they name, `Tcp` when a client connects, `Tls` at STARTTLS.
+"""
 
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
+from agent.drill.faults import Faults, Smtp, Tcp, Tls
+from agent.drill.hosting import reset_on_close
 from agent.drill.stream import serve_stream
 
 _READY_FOR_TLS = "220 2.0.0 SMTP server ready"
 _GOODBYE = "221 2.0.0 Service closing transmission channel"
+_STAGES = {"EHLO": "helo", "HELO": "helo", "MAIL": "mail", "RCPT": "rcpt", "DATA": "data"}
+_WELL = {
+    "MAIL": "250 2.1.0 Sender OK",
+    "RCPT": "250 2.1.5 Recipient OK",
+    "DATA": "550 5.7.1 This is a drill; no message is taken",
+    "NOOP": "250 2.0.0 OK",
+    "RSET": "250 2.0.0 Resetting",
+    "QUIT": _GOODBYE,
+}
 
 
-def _reply(host_name: str, command: str, *, encrypted: bool) -> str:
-    """Reply to one command, without its final line end."""
-    match command.strip().upper().partition(" ")[0]:
-        case "EHLO":
+class _Post:
+    """One mail server: its name, its certificate, and what is wrong with it."""
+
+    def __init__(self, host_name: str, tls: ssl.SSLContext, faults: Faults | None, faulty: Mapping[str, ssl.SSLContext]) -> None:
+        self._name, self._tls, self._faults, self._faulty = host_name, tls, faults, faulty
+
+    def _fault(self, stage: str) -> str | None:
+        """Give what a fault makes the server say at this stage."""
+        hits = self._faults.hits("mail", Smtp) if self._faults else ()
+        return next((fault.effect.reply for fault in hits if isinstance(fault.effect, Smtp) and fault.effect.stage == stage), None)
+
+    def _reply(self, command: str, *, encrypted: bool) -> str:
+        """Reply to one command, without its final line end."""
+        verb = command.strip().upper().partition(" ")[0]
+        if verb in _STAGES and (said := self._fault(_STAGES[verb])):
+            return said
+        if verb in ("EHLO", "HELO"):
             offers = ["SIZE 157286400", "PIPELINING", "8BITMIME", *([] if encrypted else ["STARTTLS"]), "SMTPUTF8"]
-            first = [f"250-{host_name} Hello [127.0.0.1]", *(f"250-{offer}" for offer in offers[:-1])]
+            first = [f"250-{self._name} Hello [127.0.0.1]", *(f"250-{offer}" for offer in offers[:-1])]
             return "\r\n".join([*first, f"250 {offers[-1]}"])
-        case "STARTTLS" if not encrypted:
+        if verb == "STARTTLS" and not encrypted:
             return _READY_FOR_TLS
-        case "NOOP":
-            return "250 2.0.0 OK"
-        case "QUIT":
-            return _GOODBYE
-        case _:
-            return "500 5.3.3 Unrecognized command"
+        return _WELL.get(verb, "500 5.3.3 Unrecognized command")
+
+    async def connected(self, writer: asyncio.StreamWriter) -> bool:
+        """Say whether the connection goes on; a reset ends it, silence keeps it for ever."""
+        source = str(writer.get_extra_info("peername")[0])
+        broken = self._faults.first(Tcp, "mail", source=source) if self._faults else None
+        if broken is not None and broken.how == "silent":
+            await asyncio.Event().wait()
+        if broken is not None:
+            reset_on_close(writer.get_extra_info("socket").fileno())
+            writer.transport.abort()
+        return broken is None
+
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Hold one conversation, in TLS after STARTTLS, until the client quits or goes."""
+        encrypted = False
+        _say(writer, self._fault("connect") or f"220 {self._name} Microsoft ESMTP MAIL Service ready")
+        while line := await reader.readline():
+            reply = self._reply(line.decode("ascii", "replace"), encrypted=encrypted)
+            _say(writer, reply)
+            if reply == _GOODBYE:
+                return
+            if reply == _READY_FOR_TLS:
+                broken = self._faults.first(Tls, "mail") if self._faults else None
+                await writer.start_tls(self._faulty[broken.how] if broken else self._tls)
+                encrypted = True
 
 
 def _say(writer: asyncio.StreamWriter, reply: str) -> None:
     writer.write(f"{reply}\r\n".encode("ascii"))
 
 
-async def _converse(host_name: str, tls: ssl.SSLContext, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Hold one SMTP conversation, in TLS after STARTTLS, until the client quits or goes."""
-    encrypted = False
-    _say(writer, f"220 {host_name} Microsoft ESMTP MAIL Service ready")
-    while line := await reader.readline():
-        reply = _reply(host_name, line.decode("ascii", "replace"), encrypted=encrypted)
-        _say(writer, reply)
-        if reply == _GOODBYE:
-            return
-        if reply == _READY_FOR_TLS:
-            await writer.start_tls(tls)
-            encrypted = True
-
-
 @asynccontextmanager
-async def serve_greeting(host_name: str, tls: ssl.SSLContext, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[int]:
-    """Greet as an SMTP server of this name while the block runs, and give its port.
-
-    Raises:
-        OSError: where the port is taken.
-
-    """
+async def serve_greeting(
+    host_name: str, tls: ssl.SSLContext, faults: Faults | None = None, faulty: Mapping[str, ssl.SSLContext] | None = None
+) -> AsyncIterator[int]:
+    """Greet as an SMTP server of this name while the block runs, and give its port. `faulty` is TLS as each fault of TLS makes it."""
+    post = _Post(host_name, tls, faults, faulty or {})
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, ssl.SSLError, ValueError):  # the client broke off, or sent a line without end
-            await _converse(host_name, tls, reader, writer)
+            if await post.connected(writer):
+                await post.converse(reader, writer)
 
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listening.bind((host, port))
+    listening.bind(("127.0.0.1", 0))
     async with serve_stream(serve, listening):
         yield listening.getsockname()[1]

@@ -17,25 +17,28 @@ import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
+import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 import dns.zone
 
-from agent.drill.story import Effect
+from agent.drill.faults import Dns
 from agent.drill.stream import serve_stream
 
-Faults = Callable[[str], Effect | None]
-"""Host name or page path to what is wrong with it now."""
+Faults = Callable[[str], Dns | None]
+"""Host name, in small letters and without final dot, to what is wrong with it now."""
 
 _PLAIN_UDP = 512
 """Largest answer to a question without EDNS (RFC 1035 section 4.2.1)."""
 _LONGEST_CHAIN = 8
 _BIND_ATTEMPTS = 20
-_RCODES = {Effect.SERVFAIL: dns.rcode.SERVFAIL, Effect.NXDOMAIN: dns.rcode.NXDOMAIN}
+_RCODES = {"servfail": dns.rcode.SERVFAIL, "nxdomain": dns.rcode.NXDOMAIN}
+_STALE = {dns.rdatatype.A: "192.0.2.1", dns.rdatatype.AAAA: "2001:db8::1"}
+"""What a cache still says that missed the news: addresses where nobody is (RFC 5737, RFC 3849)."""
 
 
-def no_faults(_target: str) -> Effect | None:
+def no_faults(_target: str) -> Dns | None:
     """All is well, always."""
     return None
 
@@ -62,15 +65,28 @@ def answer(zone: dns.zone.Zone, query: dns.message.Message, faults: Faults) -> d
     name, kind = query.question[0].name, query.question[0].rdtype
     for _ in range(_LONGEST_CHAIN):
         effect = faults(name.to_text(omit_final_dot=True).lower())
-        if effect is Effect.SILENT:
+        if effect and effect.how == "timeout":
             return None
-        if effect in _RCODES:
-            return _without_answer(response, _RCODES[effect])
+        if effect and effect.how in _RCODES:
+            return _without_answer(response, _RCODES[effect.how])
         alias = _add_records(zone, response, name, kind)
+        if effect and response.answer:
+            response.answer[-1] = _changed(response.answer[-1], effect)
         if alias is None:
             return response
         name = alias
     return _without_answer(response, dns.rcode.SERVFAIL)
+
+
+def _changed(records: dns.rrset.RRset, effect: Dns) -> dns.rrset.RRset:
+    """Give the records as a cache remembers them, or as somebody wrote them by mistake."""
+    texts = [record.to_text() for record in records]
+    if effect.how == "stale":
+        texts = [_STALE.get(records.rdtype, text) for text in texts]
+    if effect.how == "mutate":
+        texts = [text.replace(effect.old, effect.new) for text in texts]
+    made = [dns.rdata.from_text(records.rdclass, records.rdtype, text) for text in dict.fromkeys(texts)]
+    return dns.rrset.from_rdata_list(records.name, records.ttl, made)
 
 
 def _without_answer(response: dns.message.Message, rcode: dns.rcode.Rcode) -> dns.message.Message:

@@ -96,6 +96,11 @@ class World:
         """Whether this host listens."""
         return host in self._ports
 
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts that listen, in the order of their start."""
+        return tuple(self._ports)
+
     def address(self, host: str) -> str:
         """HOST:PORT of one of `HOSTS`.
 

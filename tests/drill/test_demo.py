@@ -5,107 +5,167 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import dns.name
 import pytest
 
 from agent import demo
 from agent.config import Secrets, load
-from agent.drill import contoso
-from agent.drill.nameserver import read_zone
-from agent.drill.story import DEMO, Fault
-from agent.runner import run_once
-from probes.core.context import Shared
+from agent.drill.outage import find, read, schedule
+from agent.drill.tenant import Tenant, tenant
+from agent.runner import of_this_machine, run_once
+from probes import REGISTRY
 from probes.core.contract import Outcome, Run
-from probes.core.reasons import Reason
-from probes.lib.resolve import SystemResolver
 from tests.processes import free_port
 
 
-def command(listen: str, *options: str) -> list[str]:
-    return [sys.executable, "-m", "agent", "demo", "--listen", listen, *options]
+def command(*options: str) -> list[str]:
+    return [sys.executable, "-m", "agent", *options]
 
 
-def test_everything_the_story_breaks_is_something_the_servers_serve() -> None:
-    names = {name.to_text(omit_final_dot=True) for name in read_zone(contoso.ZONE)}
-    assert {fault.target for fault in DEMO} <= names | contoso.PAGES.keys()
-
-
-def test_every_alias_and_host_of_the_zone_leads_somewhere() -> None:
-    zone = read_zone(contoso.ZONE)
-    targets = {
-        getattr(record, field) for field in ("target", "exchange") for _, _, record in zone.iterate_rdatas() if hasattr(record, field)
-    }
-    assert dns.name.from_text(contoso.MAIL_HOST) in targets
-    assert all(zone.get_node(target) is not None for target in targets)
-
-
-async def run_all(folder: Path, *broken: Fault) -> dict[str, Run]:
-    """Run every probe of the shipped configuration once, while these faults hold, and return its run by name."""
-    shared = Shared(lookup=SystemResolver(), secret=Secrets())
-    async with demo._servers(folder, tuple(replace(fault, first=0.0) for fault in broken)) as config:
-        assert "$" not in config.read_text()
-        jobs = [replace(job, timeout=0.5) for job in load(config).jobs]
-        runs = await asyncio.gather(*(run_once(job, shared) for job in jobs))
+async def run_all(running: Tenant, state: Path) -> dict[str, Run]:
+    """Run every probe of the ready configuration once and return its run by name."""
+    assert "$" not in running.config.read_text()
+    configuration = load(running.config)
+    shared = of_this_machine(Secrets(configuration.secrets), configuration.tenants, str(state))
+    jobs = [replace(job, timeout=3.0) for job in configuration.jobs]
+    runs = await asyncio.gather(*(run_once(job, shared) for job in jobs))
     return {run.probe: run for run in runs}
 
 
-async def test_every_probe_of_the_shipped_configuration_succeeds_while_nothing_is_broken(tmp_path: Path) -> None:
-    runs = await run_all(tmp_path)
-    assert {name: run.message for name, run in runs.items() if run.outcome is not Outcome.OK} == {}
-    assert len(runs) >= 10
+async def failures(folder: Path, outage: str = "") -> dict[str, tuple[str | None, str | None]]:
+    """Give step and reason of what fails, while the first phase of this outage holds in full."""
+    async with tenant(folder, REGISTRY) as running:
+        if outage:
+            read_out = find(outage)
+            worst = max(schedule(read_out, 0.0), key=lambda fault: fault.share).first
+            faults = [replace(fault, share=1.0, first=0.0, until=4e9) for fault in schedule(read_out, 0.0) if fault.first == worst]
+            running.world.faults.set(*faults)
+        runs = await run_all(running, folder)
+    return {name: (run.failed_step, run.reason and run.reason.value) for name, run in runs.items() if run.outcome is not Outcome.OK}
+
+
+async def test_every_probe_of_the_ready_configuration_succeeds_while_nothing_is_broken(tmp_path: Path) -> None:
+    assert await failures(tmp_path) == {}
+
+
+def test_the_ready_configuration_has_a_probe_of_each_kind_of_the_tenant_and_of_no_other() -> None:
+    text = Path(demo.__file__).with_name("drill").joinpath("tenant.yml").read_text()
+    kinds = set(re.findall(r"(?m)^    kind: (\w+)$", text))
+    assert {kind for kind, probe in REGISTRY.items() if probe.tenant} <= kinds
 
 
 @pytest.mark.parametrize(
-    ("target", "noticed"),
+    ("outage", "noticed"),
     [
-        ("/search", {"search": ("verify", Reason.HTTP_5XX)}),
-        (contoso.MAIL_HOST, {"mx-and-its-target": ("follow", Reason.DNS_SERVFAIL), "mail-domain": ("mx_target", Reason.DNS_SERVFAIL)}),
-        ("/files", {"files": ("request", Reason.TIMEOUT)}),
-        ("teams.contoso.example", {"teams-name": ("query", Reason.DNS_TIMEOUT)}),
+        (
+            "R01",
+            {
+                "mx-and-its-target": ("follow", "dns_servfail"),
+                "mail-domain": ("mx_target", "dns_servfail"),
+                "admin-centre": ("verify", "http_5xx"),
+                "purview": ("verify", "http_5xx"),
+                "defender": ("verify", "http_5xx"),
+            },
+        ),
+        ("R15", {"mail-domain": ("spf", "dns_mismatch")}),
+        ("L01", {"mail-domain": ("query", "dns_timeout"), "mx-and-its-target": ("query", "dns_timeout")}),
+        ("L03", {"admin-centre": ("request", "tls_untrusted"), "microsoft-endpoints": ("version", "tls_untrusted")}),
     ],
 )
-async def test_each_fault_of_the_story_is_noticed_by_name_and_by_nobody_else(
-    tmp_path: Path, target: str, noticed: dict[str, tuple[str, Reason]]
+async def test_an_outage_is_noticed_by_name_and_the_control_targets_stay_well(
+    tmp_path: Path, outage: str, noticed: dict[str, tuple[str, str]]
 ) -> None:
-    runs = await run_all(tmp_path, *(fault for fault in DEMO if fault.target == target))
-    failed = {name: (run.failed_step, run.reason) for name, run in runs.items() if run.outcome is not Outcome.OK}
-    assert failed == noticed
+    failed = await failures(tmp_path, outage)
+    assert noticed.items() <= failed.items()
+    assert not {"control-page", "control-port"} & failed.keys()
 
 
 async def test_a_taken_address_is_refused_before_anything_starts() -> None:
     refused = pytest.raises(demo.DemoError, match=r"cannot listen on 127.0.0.1:\d+: .* --listen HOST:PORT")
     with socket.create_server(("127.0.0.1", 0)) as taken, refused:
-        await demo.demo(1, taken.getsockname()[:2])
+        await demo.demo(demo.Show(seconds=1), taken.getsockname()[:2])
 
 
 def test_the_demo_runs_for_its_time_says_where_to_look_and_leaves_nothing_behind() -> None:
     port = free_port()
-    result = subprocess.run(command(f"127.0.0.1:{port}", "--for", "2s"), capture_output=True, text=True, timeout=50, check=False)
+    line = command("demo", "--listen", f"127.0.0.1:{port}", "--for", "2s", "--outage", "r01", "--speed", "600")
+    result = subprocess.run(line, capture_output=True, text=True, timeout=50, check=False)
     assert result.returncode == 0, result.stderr
     assert f"Open http://127.0.0.1:{port}/" in result.stdout
     assert "It ends after 2 s" in result.stdout
+    assert "All is well for 15 s. Then comes R01_gls_na_2026_01_22, 600 times as fast as it was:" in result.stdout
+    assert "after  132 s: all is well again" in result.stdout
     assert "Traceback" not in result.stdout + result.stderr
     found = re.search(r"Its configuration: (\S+)", result.stdout)
     assert found is not None
-    assert not Path(found[1]).exists()
     assert not Path(found[1]).parent.exists()
+
+
+@pytest.fixture(params=["demo", "tenant"])
+def started(request: pytest.FixtureRequest) -> Iterator["subprocess.Popen[str]"]:
+    listen = ("--listen", f"127.0.0.1:{free_port()}") if request.param == "demo" else ()
+    line = command(request.param, *listen)
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True) as process:
+        assert process.stdout is not None
+        for line_out in process.stdout:
+            if line_out.startswith("Stop it with"):
+                break
+        yield process
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_demo_ends_well_when_told_to(number: signal.Signals) -> None:
-    port = free_port()
-    with subprocess.Popen(command(f"127.0.0.1:{port}"), stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("Stop it with"):
-                break
-        os.kill(process.pid, number)
-        rest = process.stdout.read()
-        assert process.wait(20) == 0
+def test_it_ends_well_when_told_to(started: "subprocess.Popen[str]", number: signal.Signals) -> None:
+    assert started.stdout is not None
+    os.kill(started.pid, number)
+    rest = started.stdout.read()
+    assert started.wait(20) == 0
     assert "left nothing behind" in rest
-    with socket.create_server(("127.0.0.1", port)):
-        pass
+    assert "Traceback" not in rest
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--outage", "R99"), "there is no outage 'R99'"),
+        (("--outage", "R0"), "outages begin with 'R0'"),
+        (("--outage", "missing.yml"), "missing.yml: cannot be read"),
+        (("--for", "soon"), "must be a duration, such as 500ms"),
+    ],
+    ids=["unknown", "several", "no such file", "no duration"],
+)
+@pytest.mark.parametrize("name", ["demo", "tenant"])
+def test_a_wrong_option_is_said_in_words(name: str, options: tuple[str, str], said: str) -> None:
+    result = subprocess.run(command(name, *options), capture_output=True, text=True, timeout=50, check=False)
+    assert result.returncode == 1
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+    if options[1] in ("R99", "R0"):
+        assert "  R01_gls_na_2026_01_22: " in result.stderr
+
+
+def test_the_tenant_says_where_everything_is_and_never_its_secret(tmp_path: Path) -> None:
+    line = command("tenant", "--folder", str(tmp_path / "new"), "--for", "100ms")
+    result = subprocess.run(line, capture_output=True, text=True, timeout=50, check=True)
+    secret = tmp_path / "new" / "client_secret"
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert secret.read_text() not in result.stdout + result.stderr + (tmp_path / "new" / "tenant.yml").read_text()
+    assert re.search(r"(?m)^  graph +https://localhost:\d+$", result.stdout)
+    assert f"client_secret@{secret}" in result.stdout
+
+
+async def test_the_command_line_it_prints_gets_a_token(tmp_path: Path) -> None:
+    async with tenant(tmp_path, REGISTRY) as running:
+        process = await asyncio.create_subprocess_shell(demo._curl(running), stdout=asyncio.subprocess.PIPE)
+        answer, _ = await process.communicate()
+    assert b'"access_token": "ey' in answer
+
+
+def test_an_outage_takes_three_minutes_unless_a_speed_is_asked_for() -> None:
+    outage = read("id: X01\ntitle: t\nphases: [{from: -30, until: 60, what: w}]", "x.yml")
+    assert demo.Show(outage).pace == 30
+    assert demo.Show(outage, speed=2).pace == 2
+    assert demo.Show().pace == 1

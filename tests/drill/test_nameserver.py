@@ -8,8 +8,8 @@ import dns.message
 import dns.rcode
 import pytest
 
+from agent.drill.faults import Dns
 from agent.drill.nameserver import Faults, no_faults, read_zone, serve_names
-from agent.drill.story import Effect
 
 ZONE = """
 contoso.example.            300 IN MX    0 mx.contoso.example.
@@ -23,12 +23,15 @@ a.deep.contoso.example.     300 IN A     192.0.2.1
 """.format("x" * 250)
 
 
+SILENT = Dns("timeout")
+
+
 async def ask(name: str, kind: str = "A", faults: Faults = no_faults, *, tcp: bool = False) -> dns.message.Message:
     query = dns.message.make_query(name, kind)
     async with serve_names(ZONE, faults) as port:
         if tcp:
             return await dns.asyncquery.tcp(query, "127.0.0.1", port=port, timeout=5)
-        return await dns.asyncquery.udp(query, "127.0.0.1", port=port, timeout=0.5 if faults("") is Effect.SILENT else 5)
+        return await dns.asyncquery.udp(query, "127.0.0.1", port=port, timeout=0.5 if faults("") == SILENT else 5)
 
 
 def texts(message: dns.message.Message) -> list[str]:
@@ -60,8 +63,8 @@ async def test_what_is_not_there_is_told_apart(name: str, kind: str, rcode: dns.
     assert texts(response) == []
 
 
-@pytest.mark.parametrize(("effect", "rcode"), [(Effect.SERVFAIL, dns.rcode.SERVFAIL), (Effect.NXDOMAIN, dns.rcode.NXDOMAIN)])
-async def test_a_fault_on_a_target_hits_the_name_that_points_there(effect: Effect, rcode: dns.rcode.Rcode) -> None:
+@pytest.mark.parametrize(("effect", "rcode"), [(Dns("servfail"), dns.rcode.SERVFAIL), (Dns("nxdomain"), dns.rcode.NXDOMAIN)])
+async def test_a_fault_on_a_target_hits_the_name_that_points_there(effect: Dns, rcode: dns.rcode.Rcode) -> None:
     response = await ask("www.contoso.example", faults=lambda name: effect if name == "edge.contoso.example" else None)
     assert response.rcode() == rcode
     assert texts(response) == []
@@ -69,7 +72,20 @@ async def test_a_fault_on_a_target_hits_the_name_that_points_there(effect: Effec
 
 async def test_a_silent_fault_gets_no_answer() -> None:
     with pytest.raises(dns.exception.Timeout):
-        await ask("www.contoso.example", faults=lambda _: Effect.SILENT)
+        await ask("www.contoso.example", faults=lambda _: SILENT)
+
+
+@pytest.mark.parametrize(
+    ("effect", "kind", "answered"),
+    [
+        (Dns("stale"), "A", ["192.0.2.1"]),
+        (Dns("mutate", "192.0.2", "203.0.113"), "A", ["203.0.113.80"]),
+        (Dns("stale"), "CNAME", []),
+    ],
+    ids=["an address of yesterday", "a record changed by mistake", "nothing there to change"],
+)
+async def test_a_fault_can_change_what_is_answered(effect: Dns, kind: str, answered: list[str]) -> None:
+    assert texts(await ask("edge.contoso.example", kind, lambda _: effect)) == answered
 
 
 async def test_an_answer_too_long_for_udp_is_marked_truncated_and_whole_over_tcp() -> None:

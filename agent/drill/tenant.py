@@ -1,0 +1,126 @@
+"""The whole simulated tenant at once: every host, name server, mail server, and a configuration that watches them."""
+
+import os
+import re
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+import trustme
+from aiohttp import web
+
+from agent.drill import graph
+from agent.drill.endpoints import endpoints_site
+from agent.drill.entra.metadata import metadata_site
+from agent.drill.entra.site import login_site
+from agent.drill.faults import Dns
+from agent.drill.graph import transfer
+from agent.drill.hosting import Site, contexts, serve_site
+from agent.drill.mail import serve_greeting
+from agent.drill.nameserver import serve_names
+from agent.drill.outage import Outage, schedule
+from agent.drill.portals import portal_sites
+from agent.drill.world import World
+from agent.drill.zone import MAIL_HOST, zone_of
+
+_OWNER_ALONE = 0o600
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A tenant that runs: its world, its files, and the ports of what is no HTTP host."""
+
+    world: World
+    ca_file: Path
+    secret_file: Path
+    config: Path
+    dns: int
+    smtp: int
+
+
+async def _control_page(_request: web.BaseRequest) -> web.Response:
+    return web.Response(text="I am not Microsoft, and I am here.\n")
+
+
+async def _exchange(_request: web.BaseRequest) -> web.Response:
+    """Ask for a token, as Exchange Web Services do: nothing else of them is played."""
+    return web.Response(status=401, headers={"WWW-Authenticate": 'Bearer client_id="00000002-0000-0ff1-ce00-000000000000"'})
+
+
+def _sites(world: World) -> tuple[Site, ...]:
+    return (
+        login_site(world),
+        graph.site(world),
+        *portal_sites(world),
+        endpoints_site(world),
+        metadata_site(world),
+        transfer.site(world),
+        Site("exchange", _exchange, names=("outlook.office365.com",)),
+        Site("control", _control_page),
+    )
+
+
+@asynccontextmanager
+async def tenant(folder: Path, kinds: Collection[str], world: World | None = None) -> AsyncIterator[Tenant]:
+    """Run a tenant while the block runs. Its authority, client secret and ready configuration are files in `folder`, which must be there.
+
+    The configuration has probes of these `kinds` only.
+
+    Raises:
+        OSError: where the folder cannot be written.
+
+    """
+    here = world or World()
+    authority = trustme.CA(organization_name="Fogbell drill")
+    async with AsyncExitStack() as stack:
+        for site in _sites(here):
+            await stack.enter_async_context(serve_site(here, site, authority))
+        dns = await stack.enter_async_context(serve_names(zone_of(here), lambda name: here.faults.first(Dns, "dns", name=name)))
+        tls = contexts(authority, (MAIL_HOST,))
+        smtp = await stack.enter_async_context(serve_greeting(MAIL_HOST, tls.good, here.faults, tls.faulty))
+        yield _with_files(here, authority, folder, kinds, (dns, smtp))
+
+
+def _with_files(world: World, authority: trustme.CA, folder: Path, kinds: Collection[str], ports: tuple[int, int]) -> Tenant:
+    """Write authority, secret and configuration; `ports` are those of name server and mail server."""
+    made = Tenant(world, folder / "authority.pem", folder / "client_secret", folder / "tenant.yml", *ports)
+    authority.cert_pem.write_to_path(str(made.ca_file))
+    made.secret_file.unlink(missing_ok=True)
+    with os.fdopen(os.open(made.secret_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ALONE), "w", encoding="utf-8") as file:
+        file.write(world.secret)
+    text = (resources.files("agent.drill") / "tenant.yml").read_text(encoding="utf-8")
+    made.config.write_text(Template(_of_kinds(text, kinds)).substitute(_words(made, folder)), encoding="utf-8")
+    return made
+
+
+def _of_kinds(text: str, kinds: Collection[str]) -> str:
+    """Leave out the probes of kinds that the agent does not have."""
+    parts = re.split(r"(?m)^(?=  - name: |  # )", text)
+    return "".join(part for part in parts if not (found := re.search(r"(?m)^    kind: (\w+)$", part)) or found[1] in kinds)
+
+
+def _words(made: Tenant, folder: Path) -> Mapping[str, str | int]:
+    """Give what the words of the template stand for."""
+    world = made.world
+    urls = ("admin", "purview", "security", "exchange-admin", "teams-admin", "entra", "office", "endpoints", "control")
+    return {
+        "folder": folder.as_posix(),
+        "ca_file": made.ca_file.as_posix(),
+        "secret_file": made.secret_file.as_posix(),
+        "tenant_id": world.tenant_id,
+        "client_id": world.app_id,
+        "dns": made.dns,
+        "smtp": made.smtp,
+        "control_port": world.address("control").rpartition(":")[2],
+        **{host: world.address(host) for host in ("login", "graph", "exchange")},
+        **{host.replace("-", "_"): world.url(host) for host in urls},
+    }
+
+
+def play(world: World, outage: Outage, start: float, speed: float) -> None:
+    """Let an outage begin at `start` (Unix seconds), `speed` times as fast as it was, where it was."""
+    world.region = outage.region
+    world.faults.set(*schedule(outage, start, speed))
