@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 
-from agent import __version__, machine
+from agent import __version__, expiry, machine
 from agent.address import Address, parse
 from agent.config import Configuration, ConfigurationError, Secrets, load
 from agent.config.reload import Reloader
 from agent.daemon import Daemon, Options, StartError
 from agent.job import Job
 from agent.logs import logging_to
+from agent.permissions.shell import Shell
 from agent.runner import of_this_machine, run_once
-from probes.core.contract import Run
+from probes.core.context import Shared
+from probes.core.contract import Run, Stopped
 
 if TYPE_CHECKING:
     from agent.demo import Show
+    from agent.permissions.demand import Demand
 
 app = typer.Typer(
     name="fogbell",
@@ -119,8 +122,12 @@ async def _serve(reloader: Reloader, options: Options) -> None:
     await Daemon(reloader, options).run()
 
 
+def _shared(configuration: Configuration) -> Shared:
+    return of_this_machine(Secrets(configuration.secrets), configuration.tenants, configuration.state_dir)
+
+
 async def _once(job: Job, configuration: Configuration) -> Run:
-    return await run_once(job, of_this_machine(Secrets(configuration.secrets), configuration.tenants, configuration.state_dir))
+    return await run_once(job, _shared(configuration))
 
 
 @app.command()
@@ -162,7 +169,9 @@ def check(
     from agent.config.plan import plan, table  # noqa: PLC0415
 
     configuration = _load(config, secrets=not no_secrets, code=EXIT_FAILED)
-    for warning in configuration.warnings:
+    read = None if no_secrets else Secrets(configuration.secrets)
+    ending = expiry.ending(expiry.known(configuration.tenants, read))
+    for warning in (*configuration.warnings, *expiry.unusable(configuration.tenants, read), *ending):
         _say(f"warning: {warning}")
     _console().print(table(plan(configuration)))
 
@@ -244,6 +253,57 @@ def tenant(
         raise _stop(f"fogbell: {error}", EXIT_FAILED) from None
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_OK) from None
+
+
+@app.command()
+def permissions(
+    config: ConfigPath,
+    *,
+    shell: Annotated[Shell, typer.Option("--shell", help="Tool that the commands are for.")] = Shell.BOTH,
+    only: Annotated[str, typer.Option("--tenant", metavar="NAME", help="Leave out all tenants but this one.")] = "",
+    no_secrets: Annotated[
+        bool, typer.Option("--no-secrets/--secrets", help="Whether to do without secrets, unless --check is given.")
+    ] = True,
+    compare: Annotated[bool, typer.Option("--check", help="Get tokens and compare what is granted with what is needed.")] = False,
+) -> None:
+    """Say the least permissions that probes need in each tenant, and the commands that grant and narrow them.
+
+    With --check it says instead what is missing and what is granted beyond need. Exit: 0 right, 1 not (only with --check), 2 configuration.
+    """
+    from agent.permissions import demand, page  # noqa: PLC0415
+
+    configuration = _load(config, secrets=compare or not no_secrets)
+    wanted = [one for one in demand.demands(configuration.jobs, configuration.tenants) if only in {"", one.name}]
+    if not wanted:
+        names = ", ".join(configuration.tenants) or "none"
+        raise _stop(
+            f"fogbell: there is no tenant {only!r}; there are: {names}" if only else "fogbell: no tenant is configured", EXIT_CONFIGURATION
+        )
+    if compare:
+        with logging_to(level="warning"):
+            raise typer.Exit(_on_loop(_compare(wanted, configuration)))
+    for one in wanted:
+        _console().print(page.table(one))
+        typer.echo("\n" + page.commands(one, shell))
+
+
+async def _compare(wanted: "Sequence[Demand]", configuration: Configuration) -> int:
+    """Say what each tenant grants otherwise than needed; return the exit code."""
+    from agent.permissions import check, page  # noqa: PLC0415
+
+    shared, right = _shared(configuration), True
+    for one in wanted:
+        typer.echo(page.title(one))
+        try:
+            found = await check.comparisons(one, shared)
+        except Stopped as stopped:
+            right = False
+            typer.echo(f"  cannot be compared: {stopped.reason}: {stopped.message}")
+            continue
+        right = right and all(comparison.is_right for comparison in found)
+        typer.echo("".join(f"  {line}\n" for comparison in found for line in page.told(comparison)), nl=False)
+        typer.echo("".join(f"  {line}\n" for line in page.unseen(one)), nl=False)
+    return EXIT_OK if right else EXIT_FAILED
 
 
 @app.command()

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent import __version__, machine, systemd
+from agent import __version__, expiry, machine, systemd
 from agent.address import Address, written
 from agent.config import Configuration, masked
 from agent.config.reload import Reloader, changes
@@ -20,6 +20,7 @@ from agent.state import State, StateError
 from agent.watch import Watch
 from agent.web import Feed, LastReload, Site
 from agent.web.listening import ListenError, listening
+from probes.lib.credential_expiry import CredentialExpiry
 from probes.lib.tenant import Tenants
 
 log = logging.getLogger("fogbell.agent")
@@ -59,6 +60,8 @@ class Daemon:
         state_dir = reloader.configuration.state_dir
         self._state = State(Path(state_dir), self._own.state_write_failures.inc) if state_dir else None
         self._shared = of_this_machine(reloader.secrets, reloader.configuration.tenants, state_dir)
+        self._expiries = expiry.known(reloader.configuration.tenants, reloader.secrets)
+        self._own.credential_expiries.read = self._known_expiries
         self._watch = Watch(self._shared, self._own, self._state, self._feed, histograms=options.histograms)
         self._renderer = Renderer(self._watch.exporter, self._own.registry)
         self._stopping = asyncio.Event()
@@ -116,6 +119,7 @@ class Daemon:
 
     async def _apply(self, configuration: Configuration) -> None:
         self._shared.part(Tenants).put(configuration.tenants)
+        self._expiries = expiry.known(configuration.tenants, self._reloader.secrets)
         difference = changes(self._jobs, configuration.jobs)
         for name in difference.removed:
             self._watch.remove(name)
@@ -130,6 +134,10 @@ class Daemon:
         counts = {"added": len(difference.added), "changed": len(difference.changed), "removed": len(difference.removed)}
         log.info("configuration reloaded", extra=counts)
         _tell_warnings(configuration)
+
+    def _known_expiries(self) -> expiry.Expiries:
+        told = self._shared.part(CredentialExpiry).known
+        return expiry.together(self._expiries, {(name, str(kind)): end for (name, kind), end in told.items()}, self._shared.part(Tenants))
 
     def _note_reload(self, mistakes: Sequence[str]) -> None:
         now = time.time()

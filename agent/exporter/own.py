@@ -3,12 +3,12 @@
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
 from prometheus_client.gc_collector import GCCollector
-from prometheus_client.metrics_core import HistogramMetricFamily, Metric
+from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
@@ -37,6 +37,24 @@ class Delays(Collector):
         yield HistogramMetricFamily(self._name, self._text, list(zip(bounds, accumulate(self._counts), strict=True)), self._total)
 
 
+class CredentialExpiries(Collector):
+    """When our credentials end. `read` is asked at each scrape, because probes learn of it meanwhile; what is not known has no sample."""
+
+    def __init__(self) -> None:
+        self.read: Callable[[], Mapping[tuple[str, str], float]] = dict
+
+    def collect(self) -> Iterable[Metric]:
+        """Give a sample for each known end, by tenant and credential."""
+        name, text = (
+            "fogbell_credential_expiry_timestamp_seconds",
+            "When our certificate or secret expires; absent where that is not known.",
+        )
+        family = GaugeMetricFamily(name, text, labels=("tenant", "credential"))
+        for labels, seconds in sorted(self.read().items()):
+            family.add_metric(labels, seconds)
+        yield family
+
+
 class Own:
     """The agent's own metrics and their registry."""
 
@@ -53,6 +71,8 @@ class Own:
         self.schedule_drift = Delays("fogbell_schedule_drift_seconds", "How late runs started.")
         self.registry.register(self.loop_lag)
         self.registry.register(self.schedule_drift)
+        self.credential_expiries = CredentialExpiries()
+        self.registry.register(self.credential_expiries)
         self.reload_successful = Gauge(
             "fogbell_config_last_reload_successful", "Whether the last attempt to load the configuration worked.", registry=self.registry
         )
