@@ -41,6 +41,8 @@ _OK, _REDIRECT, _BAD, _TOO_MANY, _ITS_FAULT = 200, 300, 400, 429, 500
 _NOT_READY = frozenset({404, 410})
 # A metadata service that is being updated answers so for a minute.
 
+_NO_ANSWER = "the answer is not HTTP/1.1, its header is too long, or its body is packed in a way that was not asked for"
+
 _FAMILIES = {
     "invalid_client": Reason.CREDENTIAL_INVALID,
     "invalid_grant": Reason.GRANT_DEAD,
@@ -131,7 +133,13 @@ async def post(ctx: Context, tenant: Tenant, path: str, form: Mapping[str, str])
 
     """
     request = Request("POST", parse(_endpoint(tenant, path)), _FORM, urlencode(form).encode())
-    return await fetch(ctx, request, trust=tenant.tls, route=route_to(ctx, tenant.through, request.url), wanted=_ANSWER)
+    try:
+        return await fetch(ctx, request, trust=tenant.tls, route=route_to(ctx, tenant.through, request.url), wanted=_ANSWER)
+    except Failed as failed:
+        if failed.reason is not Reason.PROTOCOL_ERROR:
+            raise
+        # What is wrong with an answer may be what it repeats of the form.
+        raise Failed(Reason.PROTOCOL_ERROR, f"{tenant.where.login}: {_NO_ANSWER}", code=failed.code) from None
 
 
 def resource_of(tenant: Tenant, resource: str) -> str:
@@ -249,7 +257,7 @@ def _life(body: Mapping[str, Any], now: float) -> float:
     for name, since in (("expires_in", 0.0), ("expires_on", now)):
         try:
             return float(body[name]) - since
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             continue
     return 0.0
 
