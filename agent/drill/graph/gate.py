@@ -59,10 +59,10 @@ def _routes(operations: Sequence[Operation]) -> tuple[_Route, ...]:
 
 
 def _plain_path(raw: str) -> str:
-    """Take the version off and decode all but encoded slashes; an item addressed as `items/root:/a/b:` becomes `root:/a/b:`."""
+    """Take the version off and decode all but encoded slashes; an item addressed as `items/root:/a/b:` becomes `root:/a/b`."""
     path = next((raw[len(version) :] for version in _VERSIONS if raw.startswith(f"{version}/")), "")
-    path = "%2F".join(unquote(piece) for piece in re.split("%2[Ff]", path))
-    by_path = re.match(r"(?P<drive>.*)/items/root:(?P<item>%2F[^:]*)(?P<rest>:/.*|):?", path)
+    path = "%2F".join(unquote(piece) for piece in re.split("%2[Ff]", path)).removesuffix(":")
+    by_path = re.fullmatch(r"(?P<drive>.*)/items/root:(?P<item>(?:%2F|/)[^:]*)(?P<rest>:.*|)", path)
     return f"{by_path['drive']}/root:{unquote(by_path['item'])}{by_path['rest']}" if by_path else path
 
 
