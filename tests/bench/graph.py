@@ -25,7 +25,7 @@ http {{
   access_log off; default_type application/json;
   client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
   server {{
-    listen 127.0.0.1:{port} ssl backlog=4096;
+    listen 127.0.0.1:{port} ssl backlog=4096; listen [::1]:{port} ssl backlog=4096;
     ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/cert.pem; ssl_session_cache off; ssl_session_tickets off;
     location /{tenant}/oauth2/v2.0/token {{ access_log {folder}/tokens.log; return 200 '{token}'; }}
     location /v1.0/organization {{ return 200 '{organization}'; }}
