@@ -79,7 +79,8 @@ def _microsoft() -> str:
     aliases = {name: target for way in ways for name, target in pairwise(way)}
     records = [f"{name}. IN CNAME {target}." for name, target in aliases.items()]
     ends = {way[-1] for way in ways} - aliases.keys()
-    return "\n".join([*records, *(f"{name}. IN A 127.0.0.1" for name in sorted(ends))]) + "\n"
+    records += [f"{name}. IN {address}" for name in sorted(ends) for address in ("A 127.0.0.1", "AAAA ::1")]
+    return "\n".join(records) + "\n"
 
 
 ZONE = _DOMAIN + _microsoft()

@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from agent.drill.entra.directory import EXCHANGE, Federation, Secret
-from agent.drill.entra.keys import base64url, self_signed
+from agent.drill.entra.keys import Keys, base64url, self_signed
+from agent.drill.world import World
 from tests.drill.graph import NOON
 from tests.drill.login import DEFAULT, GRAPH, Login, serve_login
 
@@ -253,3 +254,36 @@ async def test_an_app_in_a_loop_is_stopped_until_it_calms_down(login: Login) -> 
     assert (await login.app_token()).refused == (400, "invalid_grant", 50196)
     login.clock.forward(60)
     assert (await login.app_token()).status == 200
+
+
+async def test_an_assertion_without_its_type_is_incomplete(login: Login) -> None:
+    reply = await login.token("client_credentials", scope=DEFAULT, client_assertion=assertion(login))
+    assert reply.refused == (400, "invalid_request", 900144)
+
+
+async def test_a_header_that_is_no_name_and_password_is_malformed(login: Login) -> None:
+    reply = await login.post("oauth2/v2.0/token", headers={"Authorization": "Basic !"}, grant_type="client_credentials")
+    assert reply.refused == (400, "invalid_request", 9002313)
+
+
+async def test_a_token_for_somebody_else_is_none_for_graph(login: Login) -> None:
+    reply = await login.app_token(scope="https://outlook.office365.com/.default")
+    with pytest.raises(ValueError, match="not a token of this tenant"):
+        login.claims(reply)
+
+
+async def test_a_token_of_another_world_is_none_here(login: Login) -> None:
+    reply = await login.app_token()
+    with pytest.raises(ValueError, match="not a token of this tenant"):
+        World().of(Keys).verify(reply.body["access_token"], GRAPH)
+
+
+async def test_a_secret_that_was_replaced_may_overlap_with_its_successor(login: Login) -> None:
+    login.app.secrets.append(Secret("the next one", NOON + 86_400))
+    assert [(await login.app_token(client_secret=value)).status for value in (login.world.secret, "the next one")] == [200, 200]
+
+
+async def test_graph_can_be_asked_for_by_its_address_in_this_world(login: Login) -> None:
+    login.world.listens("graph", 4443)
+    reply = await login.app_token(scope="https://localhost:4443/.default")
+    assert "Mail.Send" in login.claims(reply, "https://localhost:4443")["roles"]

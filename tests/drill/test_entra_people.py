@@ -182,3 +182,7 @@ async def test_a_password_is_refused(login: Login, form: dict[str, str], number:
 async def test_a_password_alone_is_not_enough_where_a_second_factor_is_asked(login: Login) -> None:
     login.directory.account(login.world.people[1].upn).second_factor = True
     assert (await sign_in(login)).refused == (400, "invalid_grant", 50076)
+
+
+async def test_without_offline_access_there_is_no_refresh_token(login: Login) -> None:
+    assert (await sign_in(login, scope="User.Read")).body.keys() == {"token_type", "scope", "expires_in", "ext_expires_in", "access_token"}

@@ -21,7 +21,7 @@ def resolve(name: str, kind: str, zone: str = ZONE) -> list[str]:
 
 @pytest.mark.parametrize("name", ALIASES)
 def test_a_name_of_microsoft_leads_to_this_machine(name: str) -> None:
-    assert resolve(name, "A") == ["127.0.0.1"]
+    assert (resolve(name, "A"), resolve(name, "AAAA")) == (["127.0.0.1"], ["::1"])
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,8 @@ class App:
     public_flows: bool = True
     """Whether it may sign people in without a credential of its own, as device codes do."""
     multi_tenant: bool = False
-    redirect_uris: tuple[str, ...] = ("http://localhost",)
+    redirect_uris: tuple[str, ...] = ("http://localhost", "https://login.microsoftonline.com/common/oauth2/nativeclient")
+    """Where people are sent back to; at first the two that the portal offers for programs without a web page."""
     secrets: list[Secret] = field(default_factory=list)
     certificates: list[x509.Certificate] = field(default_factory=list)
     federations: list[Federation] = field(default_factory=list)
