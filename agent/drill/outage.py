@@ -26,6 +26,8 @@ from agent.drill.world import HOSTS
 
 _LARGEST = 256 * 1024
 _MINUTE = 60.0
+_SPOKEN = StatusSource(state="serviceDegradation")
+"""What service health says of Microsoft 365 as a whole once Microsoft has said anything."""
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "microsoft": (*HOSTS, "mail"),
@@ -156,18 +158,27 @@ class Outage(BaseModel):
         return min(phase.first for phase in self.phases)
 
     @property
+    def ends(self) -> float:
+        """Minutes from the start of the impact at which the last phase ends."""
+        return max(phase.until for phase in self.phases)
+
+    @property
     def minutes(self) -> float:
         """How long it is, from the first phase's beginning to the last one's end."""
-        return max(phase.until for phase in self.phases) - self.begins
+        return self.ends - self.begins
 
 
 def schedule(outage: Outage, start: float, speed: float = 1.0) -> tuple[Fault, ...]:
-    """Give the faults of an outage that begins at `start` (Unix seconds) and runs `speed` times as fast as it did."""
+    """Give the faults of an outage that begins at `start` (Unix seconds) and runs `speed` times as fast as it did.
+
+    From its first public word on, service health has an issue as well.
+    """
 
     def moment(minutes: float) -> float:
         return start + (minutes - outage.begins) * _MINUTE / speed
 
-    return tuple(
+    spoken = () if outage.acknowledged is None else (Fault(_SPOKEN, first=moment(outage.acknowledged), until=moment(outage.ends)),)
+    return spoken + tuple(
         Fault(_effect(entry, speed), _where(entry), entry.share, moment(phase.first), moment(phase.until), entry.fades)
         for phase in outage.phases
         for entry in phase.faults

@@ -4,6 +4,7 @@ import pytest
 
 from agent.drill.faults import Fault, StatusSource, Where
 from agent.drill.graph.health import SERVICES, Health
+from agent.drill.outage import Outage, schedule
 from tests.drill.graph import NOON, Client, graph_client
 
 READ = "ServiceHealth.Read.All"
@@ -129,3 +130,21 @@ async def test_messages_have_a_permission_of_their_own(client: Client) -> None:
     messages = (await client.ask("GET", f"{ROOT}/messages", "ServiceMessage.Read.All")).items
     assert [message["category"] for message in messages] == ["planForChange", "stayInformed"]
     assert (await client.ask("GET", f"{ROOT}/messages", READ)).status == 403
+
+
+async def test_an_outage_shows_from_microsofts_first_word_until_it_is_restored(client: Client) -> None:
+    phases = [
+        {"from": -10, "until": 30, "what": "it fails"},
+        {"from": 30, "until": 40, "what": "hope", "faults": [{"status_source": "restoringService"}]},
+        {"from": 40, "until": 50, "what": "the end", "faults": [{"status_source": "serviceRestored"}]},
+    ]
+    outage = Outage.model_validate({"id": "X01", "title": "Fog", "acknowledged": 5, "phases": phases})
+    client.world.faults.set(*schedule(outage, NOON))
+    told = []
+    for _ in range(7):
+        told.append((await states(client))["OSDPPlatform"])
+        client.clock.forward(600)
+    assert told == ["serviceOperational"] * 2 + ["serviceDegradation"] * 2 + ["restoringService", "serviceRestored", "serviceOperational"]
+    (issue,) = [each for each in (await client.ask("GET", f"{ROOT}/issues", READ)).items if each["service"] == "Microsoft 365 suite"]
+    assert issue["posts"][0]["createdDateTime"] == "2026-11-23T12:15:00.000Z"
+    assert (issue["isResolved"], issue["endDateTime"][11:16]) == (True, "12:50")
