@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from probes import dns, dns_m365_domain, endpoints, entra_token, graph_ping, http, portal, service_health, tcp
+from probes import dns, dns_m365_domain, endpoints, entra_signin, entra_token, graph_ping, http, portal, service_health, tcp
 from probes.core.contract import Probe
 
 REGISTRY: dict[str, Probe[Any]] = {
     "dns": dns.PROBE,
     "dns_m365_domain": dns_m365_domain.PROBE,
     "endpoints": endpoints.PROBE,
+    "entra_signin": entra_signin.PROBE,
     "entra_token": entra_token.PROBE,
     "graph_ping": graph_ping.PROBE,
     "http": http.PROBE,

@@ -67,8 +67,13 @@ def redirect_of(response: Response, base: Url, more: tuple[str, ...] = ()) -> Ur
     return target
 
 
+def is_sign_in_host(host: str, more: tuple[str, ...] = ()) -> bool:
+    """Say whether people sign in there: at Microsoft's, or one of `more`."""
+    return any(_fits(host, pattern) for pattern in (*SIGN_IN_HOSTS, *more))
+
+
 def _allowed(host: str, base: str, more: tuple[str, ...]) -> bool:
-    return _site(host) == _site(base) or any(_fits(host, pattern) for pattern in (*SIGN_IN_HOSTS, *more))
+    return _site(host) == _site(base) or is_sign_in_host(host, more)
 
 
 def _fits(host: str, pattern: str) -> bool:

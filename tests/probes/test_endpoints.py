@@ -223,7 +223,7 @@ async def test_a_certificate_of_somebody_else_ends_it_at_the_version() -> None:
 
 async def test_the_deadline_names_the_step_it_cut() -> None:
     async with service([entry("silent.test")]) as (url, _):
-        ended = await run(url, deadline=0.3)
+        ended = await run(url, deadline=1.0)
     assert (ended.failed_step, ended.reason) == ("hosts", Reason.TIMEOUT)
 
 
