@@ -1,5 +1,6 @@
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import jwt
 import pytest
@@ -71,7 +72,6 @@ async def test_the_authorize_page_asks_who_signs_in(login: Login) -> None:
         pytest.param({"redirect_uri": "https://evil.example"}, 50011, id="elsewhere"),
         pytest.param({"redirect_uri": "http://localhost.evil.example"}, 50011, id="almost here"),
         pytest.param({"response_type": ""}, 900144, id="no response type"),
-        pytest.param({"response_type": "token"}, 700054, id="wrong response type"),
     ],
 )
 async def test_the_authorize_page_says_what_is_wrong(login: Login, asked: dict[str, str], number: int) -> None:
@@ -79,6 +79,22 @@ async def test_the_authorize_page_says_what_is_wrong(login: Login, asked: dict[s
     assert (page.status, page.numbers) == (200, {number})
     assert "having trouble signing you in" in page.text
     assert 'name="loginfmt"' not in page.text
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "number"),
+    [
+        pytest.param({"prompt": "none", "state": "s"}, "login_required", "AADSTS50058", id="nobody is signed in"),
+        pytest.param({"response_type": "token"}, "unsupported_response_type", "AADSTS700054", id="wrong response type"),
+    ],
+)
+async def test_the_authorize_page_sends_the_app_its_own_errors(login: Login, asked: dict[str, str], error: str, number: str) -> None:
+    reply = await authorize(login, **asked)
+    back = urlsplit(reply.headers["Location"])
+    told = parse_qs(back.query or back.fragment)
+    assert (reply.status, back.netloc, told["error"]) == (302, "localhost:1234", [error])
+    assert told["error_description"][0].startswith(number)
+    assert told.get("state") == ([asked["state"]] if "state" in asked else None)
 
 
 async def test_a_page_does_not_run_what_it_was_asked(login: Login) -> None:

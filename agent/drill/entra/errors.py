@@ -115,6 +115,7 @@ FAILURES: Mapping[int, Failure] = {
     90094: Failure("Admin consent is required for the permissions requested by this application.", "access_denied"),
     # a person is needed
     50005: _interaction("User tried to log in to a device from a platform not supported through Conditional Access policy."),
+    50058: Failure("Session information is not sufficient for single-sign-on.", "login_required"),
     50072: _interaction("Due to a configuration change, the user needs to enroll in multi-factor authentication."),
     50074: _interaction("Strong Authentication is required."),
     50076: _interaction(

@@ -1,9 +1,10 @@
-"""The key with which a simulated tenant signs its tokens, made once per world and never written down."""
+"""The key with which a simulated tenant signs its tokens, never written down."""
 
 import base64
 import hashlib
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import jwt
@@ -33,12 +34,18 @@ def self_signed(key: rsa.RSAPrivateKey, name: str, start: datetime, end: datetim
     return builder.sign(key, hashes.SHA256())
 
 
+@cache
+def _signing_key(_seed: int) -> rsa.RSAPrivateKey:
+    """Make the key of worlds of this seed once per process: that takes a tenth of a second, and tests make many worlds."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
+
+
 class Keys:
     """Signs and verifies the tokens of one world: RS256, as Entra signs."""
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._key = rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
+        self._key = _signing_key(world.seed)
         start = datetime.fromtimestamp(world.now(), UTC) - _KEY_AGE
         certificate = self_signed(self._key, "accounts.accesscontrol.windows.net", start, start + _KEY_LIFETIME)
         self._der = certificate.public_bytes(serialization.Encoding.DER)

@@ -6,7 +6,7 @@ from binascii import Error as NotBase64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote_plus, urlsplit
+from urllib.parse import unquote_plus, urlencode, urlsplit
 
 from aiohttp import web
 
@@ -88,6 +88,7 @@ class _Login:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        world.of(Keys)  # takes a while to make, which the first to sign in should not see
         self._answers: Mapping[str, Callable[[_Call], web.Response]] = {
             "discovery": self._discovery,
             "keys": self._keys,
@@ -156,8 +157,9 @@ class _Login:
                 raise EntraError(900144, parameter=parameter)
         if not _registered(app, asked.get("redirect_uri", "")):
             raise EntraError(50011, redirect=asked.get("redirect_uri", ""), app=app.id)
-        if asked["response_type"] not in ("code", "id_token", "code id_token"):
-            raise EntraError(700054, response_type=asked["response_type"])
+        wrong = _wrong_for_the_app(asked)
+        if wrong is not None:
+            return _back(asked, wrong)
         return _html(pages.sign_in(app.name, f"/{call.tenant}/login"))
 
     def _device_code(self, call: _Call) -> web.Response:
@@ -211,6 +213,20 @@ class _Login:
         if call.request.headers.get("return-client-request-id", "").lower() == "true":
             answer.headers["client-request-id"] = call.correlation_id
         return answer
+
+
+def _wrong_for_the_app(asked: Mapping[str, str]) -> EntraError | None:
+    """Tell what the application, not the person, hears of (RFC 6749 section 4.1.2.1, OpenID Connect Core section 3.1.2.6)."""
+    if asked["response_type"] not in ("code", "id_token", "code id_token"):
+        return EntraError(700054, response_type=asked["response_type"])
+    return EntraError(50058) if asked.get("prompt") == "none" else None
+
+
+def _back(asked: Mapping[str, str], wrong: EntraError) -> web.Response:
+    """Send the browser back to the application with what is wrong."""
+    told = {"error": wrong.error, "error_description": str(wrong), **({"state": asked["state"]} if "state" in asked else {})}
+    mark = "?" if asked["response_type"] == "code" and asked.get("response_mode", "query") == "query" else "#"
+    return web.Response(status=302, headers={"Location": f"{asked['redirect_uri']}{mark}{urlencode(told)}"})
 
 
 def _registered(app: App, redirect: str) -> bool:
