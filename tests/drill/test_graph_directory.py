@@ -1,11 +1,14 @@
 """Who is who in the simulated tenant, and when an app's credentials end."""
 
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from agent.drill.entra.directory import Directory
+from agent.drill.entra.keys import self_signed
 from tests.drill.data import Client, data_client
 
 
@@ -70,6 +73,17 @@ async def test_an_apps_secret_has_a_hint_and_an_end_and_is_not_shown(client: Cli
     assert secret["hint"] == client.world.secret[:3]
     assert datetime.fromisoformat(secret["endDateTime"]).timestamp() == int(ends)
     assert client.world.secret.encode() not in reply.data
+
+
+async def test_an_apps_certificate_has_an_end_and_a_thumbprint(client: Client) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    start = datetime.fromtimestamp(client.world.now(), UTC)
+    certificate = self_signed(key, "fogbell", start, start + timedelta(days=30))
+    client.world.of(Directory).apps[client.world.app_id].certificates.append(certificate)
+    reply = await client.ask("GET", f"/applications(appId='{client.world.app_id}')", "Application.Read.All")
+    (shown,) = reply.body["keyCredentials"]
+    assert shown["customKeyIdentifier"] == certificate.fingerprint(hashes.SHA1()).hex().upper()  # noqa: S303 - as Entra names certificates
+    assert (shown["startDateTime"], shown["endDateTime"]) == ("2026-11-23T12:00:00Z", "2026-12-23T12:00:00Z")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 
 from agent.drill.graph.drives import quick_xor_hash
 from agent.drill.graph.sites import BINARY_BYTES, CANARY, CANARY_TEXT, HOST, Sites
+from agent.drill.world import World
 from tests.drill.data import FILES, Client, data_client
 
 DOWNLOAD = "@microsoft.graph.downloadUrl"
@@ -316,3 +317,55 @@ async def test_an_app_with_selected_sites_reaches_those_and_no_more(client: Clie
 async def test_another_permission_does_not_open_it(client: Client, method: str, rest: str, permission: str) -> None:
     reply = await client.ask(method, root(client, CANARY, rest), permission)
     assert (reply.status, reply.code) == (403, "accessDenied")
+
+
+async def test_a_file_that_did_not_change_is_not_described_again(client: Client) -> None:
+    etag = (await client.ask("GET", root(client, CANARY), *FILES)).body["eTag"]
+    assert (await client.ask("GET", root(client, CANARY), *FILES, headers={"If-None-Match": etag})).status == 304
+
+
+async def test_the_root_stays(client: Client) -> None:
+    drive = client.world.of(Sites).probe_drive
+    assert (await client.ask("GET", f"/drives/{drive.id}/items/root", *FILES)).body["root"] == {}
+    reply = await client.ask("DELETE", f"/drives/{drive.id}/items/root", *FILES)
+    assert (reply.status, reply.code) == (403, "accessDenied")
+
+
+async def test_a_folder_goes_with_all_that_is_in_it(client: Client) -> None:
+    drive = client.world.of(Sites).probe_drive
+    folder = (await client.ask("GET", root(client, "probe"), *FILES)).body["id"]
+    await client.ask("DELETE", f"/drives/{drive.id}/items/{folder}", *FILES)
+    assert [item.parent for item in drive.items.values()] == [None]
+    assert len(drive.recycled) == 3
+
+
+@pytest.mark.parametrize("body", [[], {"item": "x"}, {"item": {"fileSize": "big"}}, {"item": {"fileSize": -1}}], ids=str)
+async def test_a_body_of_another_shape_is_the_callers_mistake(client: Client, body: object) -> None:
+    reply = await client.ask("POST", root(client, "a.bin", ":/createUploadSession"), *FILES, body=body)
+    assert (reply.status, reply.code) == (400, "BadRequest")
+
+
+async def test_the_files_host_does_nothing_but_that(client: Client) -> None:
+    url = await session(client)
+    assert (await client.fetch("POST", url, b"")).code == "invalidRequest"
+    assert (await client.fetch("PATCH", url)).status == 404
+    assert (await client.fetch("GET", client.world.url("files", "/"))).status == 404
+
+
+async def test_a_lock_that_came_during_an_upload_holds(client: Client) -> None:
+    item = (await put(client, "late.txt")).body
+    url = await session(client, "late.txt")
+    client.world.of(Sites).probe_drive.items[item["id"]].locked = True
+    assert (await fragment(client, url, b"all", 0, 3)).code == "resourceLocked"
+
+
+async def test_a_site_is_found_by_host_and_path_in_place_of_its_id_as_microsofts_client_asks(client: Client) -> None:
+    reply = await client.ask("GET", f"/sites/{HOST}%3A%2Fsites%2FProbe", "Sites.Read.All")
+    assert reply.body["id"] == client.world.of(Sites).probe_site.id
+
+
+def test_sites_and_drives_are_called_the_same_in_every_run() -> None:
+    first, second = World(), World()
+    second.random.random()
+    assert first.of(Sites).probe_drive.id == second.of(Sites).probe_drive.id
+    assert first.of(Sites).probe_site.id == second.of(Sites).probe_site.id

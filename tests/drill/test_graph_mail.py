@@ -11,8 +11,10 @@ from urllib.parse import quote
 import pytest
 
 from agent.drill.faults import Fault, Mail
-from agent.drill.graph.letters import MAILBOX_FULL
+from agent.drill.graph.letters import MAILBOX_FULL, Address, Letter
+from agent.drill.graph.mailbox import MOST
 from agent.drill.graph.post import Post
+from agent.drill.world import World
 from tests.drill.data import MAIL, Client, data_client
 from tests.drill.graph import NOON
 
@@ -350,3 +352,66 @@ async def test_mail_for_another_domain_leaves_the_tenant(client: Client) -> None
 async def test_another_permission_does_not_open_it(client: Client, method: str, rest: str, permission: str) -> None:
     reply = await client.ask(method, f"/users/{client.sender.id}/{rest}", permission)
     assert (reply.status, reply.code) == (403, "ErrorAccessDenied")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [],
+        {"message": "text"},
+        {"message": {"toRecipients": "me"}},
+        {"message": {"toRecipients": ["me"]}},
+        {"message": {"toRecipients": [{"emailAddress": "me"}]}},
+        {"message": {"body": "text"}},
+        {"message": {"internetMessageHeaders": {"x-a": "b"}}},
+        {"message": {"attachments": [1]}},
+    ],
+    ids=str,
+)
+async def test_a_body_of_another_shape_is_the_callers_mistake(client: Client, body: object) -> None:
+    reply = await client.ask("POST", f"/users/{client.sender.id}/sendMail", "Mail.Send", body=body)
+    assert (reply.status, reply.code) == (400, "BadRequest")
+
+
+async def test_attachments_and_the_message_class_come_with_expand(client: Client) -> None:
+    await client.mail("x", attachments=[{"name": "a.txt", "contentType": "text/plain", "contentBytes": "aGk="}])
+    await client.mail("y", "nobody@contoso.example")
+    client.pass_mail()
+    (message,) = await client.folder(client.receiver, expand="attachments")
+    assert [(each["name"], each["contentBytes"]) for each in message["attachments"]] == [("a.txt", "aGk=")]
+    (report,) = await client.folder(client.sender, expand="singleValueExtendedProperties($filter=id eq 'String 0x1a')")
+    assert report["singleValueExtendedProperties"] == [{"id": "String 0x1a", "value": "REPORT.IPM.Note.NDR"}]
+
+
+async def test_a_reader_may_prefer_plain_text(client: Client) -> None:
+    await client.mail("x", body={"contentType": "HTML", "content": "<p>Hello <b>you</b></p>"})
+    client.pass_mail()
+    inbox = f"/users/{client.receiver.id}/mailFolders/inbox/messages"
+    html = await client.ask("GET", inbox, "Mail.Read")
+    text = await client.ask("GET", inbox, "Mail.Read", headers={"Prefer": 'outlook.body-content-type="text"'})
+    assert html.items[0]["body"] == {"contentType": "html", "content": "<p>Hello <b>you</b></p>"}
+    assert text.items[0]["body"] == {"contentType": "text", "content": "Hello you"}
+    assert text.headers["Preference-Applied"] == 'outlook.body-content-type="text"'
+
+
+async def test_changes_are_followed_under_the_name_that_microsofts_client_uses(client: Client) -> None:
+    reply = await client.ask("GET", f"/users/{client.receiver.id}/mailFolders/inbox/messages/delta()", "Mail.ReadBasic.All")
+    assert (reply.status, "@odata.deltaLink" in reply.body) == (200, True)
+
+
+async def test_more_than_a_thousand_messages_are_not_asked_for_at_once(client: Client) -> None:
+    reply = await client.ask("GET", f"/users/{client.receiver.id}/mailFolders/inbox/messages", "Mail.Read", query={"$top": "1001"})
+    assert (reply.status, reply.code) == (400, "ErrorInvalidUrlQuery")
+
+
+async def test_a_folder_keeps_the_newest_and_does_not_grow_for_ever(client: Client) -> None:
+    box = client.world.of(Post).mailboxes[client.receiver.mail]
+    letter = Letter(Address("a@b.example"), (), "x", "", "<1@b.example>", NOON)
+    for number in range(MOST + 3):
+        box.store(letter, "inbox", NOON + number)
+    assert sorted(each.received for each in box.within("inbox")) == [NOON + number for number in range(3, MOST + 3)]
+
+
+def test_folders_are_called_the_same_in_every_run() -> None:
+    first, second = (World().of(Post).mailboxes["probe1@contoso.example"] for _ in range(2))
+    assert first.folders == second.folders

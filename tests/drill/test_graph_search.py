@@ -170,3 +170,30 @@ async def test_a_person_does_not_find_the_files_of_others(client: Client) -> Non
 async def test_an_app_needs_permission_for_files(client: Client, permission: str) -> None:
     reply = await client.ask("POST", "/search/query", permission, body={"requests": [{}]})
     assert reply.status == 403
+
+
+@pytest.mark.parametrize(
+    ("folder", "found"), [("", ["canary.bin", "fogbell-canary.txt"]), ("probe", ["canary.bin", "fogbell-canary.txt"]), ("empty", [])]
+)
+async def test_a_folder_is_searched_alone(client: Client, folder: str, found: list[str]) -> None:
+    drive = client.world.of(Sites).probe_drive
+    await put(client, "empty/x.txt")
+    item = drive.at(folder)
+    reply = await client.ask(
+        "GET", f"/drives/{drive.id}/items/{item.id if item and folder else 'root'}/search(q='canary')", "Files.Read.All"
+    )
+    assert sorted(each["name"] for each in reply.items) == found
+
+
+@pytest.mark.parametrize(
+    "members", [{"query": "canary"}, {"from": "0"}, {"size": -1}, {"entityTypes": "driveItem"}, {"entityTypes": None}], ids=str
+)
+async def test_a_search_of_another_shape_is_the_callers_mistake(client: Client, members: dict[str, Any]) -> None:
+    request = {"entityTypes": ["driveItem"], "query": {"queryString": "canary"}, "region": "NAM", **members}
+    reply = await client.ask("POST", "/search/query", "Files.Read.All", body={"requests": [request]})
+    assert (reply.status, reply.code) == (400, "BadRequest")
+
+
+async def test_files_are_found_as_list_items_too(client: Client) -> None:
+    hits = (await everywhere(client, "filename:fogbell", entityTypes=["listItem"]))["hits"]
+    assert [hit["resource"]["@odata.type"] for hit in hits] == ["#microsoft.graph.listItem"]

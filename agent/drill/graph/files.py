@@ -6,7 +6,7 @@ driveitem-createuploadsession, driveitem-delete, driveitem-permanentdelete.
 
 import json
 import mimetypes
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from agent.drill.graph.drives import Drive, Item, Site, new_guid
@@ -14,6 +14,7 @@ from agent.drill.graph.frame import Answer, Call, GraphError, Operation
 from agent.drill.graph.items import DOWNLOAD_URL, download_path, drive_as_graph, item_as_graph, signed, site_as_graph
 from agent.drill.graph.messages import to_the_second
 from agent.drill.graph.odata import context, entity
+from agent.drill.graph.sent import count, members
 from agent.drill.graph.sites import HOST, PERSONAL_HOST, Sites, Upload
 from agent.drill.world import World
 
@@ -35,32 +36,36 @@ def _admit(world: World, call: Call, site: Site | None, *, write: bool = False) 
         raise GraphError(403, "accessDenied", "Access denied")
 
 
-def _site(world: World, call: Call, site: Site | None) -> Answer:
+def _site(world: World, call: Call, name: str) -> Site:
+    """Find the site of an id, or of a host and path with a colon between.
+
+    Raises:
+        GraphError: 400 for another tenant's host, 404 where there is none, 403 where this caller may not.
+
+    """
+    host, colon, path = name.partition(":")
+    if colon and host.lower() not in (HOST, PERSONAL_HOST):
+        raise GraphError(400, "invalidRequest", "Invalid hostname for this tenancy")
+    site = world.of(Sites).site_at(path.rstrip(":")) if colon else world.of(Sites).site(name)
     if site is None:
         raise GraphError(404, "itemNotFound", "Requested site could not be found")
     _admit(world, call, site)
-    return entity(call, site_as_graph(site, world.region))
+    return site
 
 
 def site_by_id(world: World, call: Call) -> Answer:
-    """Show a site, named by its id."""
-    return _site(world, call, world.of(Sites).site(call.path["site-id"]))
+    """Show a site, named by its id; Microsoft's own client puts host and path there too."""
+    return entity(call, site_as_graph(_site(world, call, call.path["site-id"]), world.region))
 
 
 def site_by_path(world: World, call: Call) -> Answer:
     """Show a site, named by its host and path."""
-    if call.path["hostname"].lower() not in (HOST, PERSONAL_HOST):
-        raise GraphError(400, "invalidRequest", "Invalid hostname for this tenancy")
-    return _site(world, call, world.of(Sites).site_at(call.path["relative-path"]))
+    return entity(call, site_as_graph(_site(world, call, f"{call.path['hostname']}:/{call.path['relative-path']}"), world.region))
 
 
 def drive_of_site(world: World, call: Call) -> Answer:
     """Show the document library of a site."""
-    site = world.of(Sites).site(call.path["site-id"])
-    if site is None:
-        raise GraphError(404, "itemNotFound", "Requested site could not be found")
-    _admit(world, call, site)
-    return entity(call, drive_as_graph(world.of(Sites).drive_of(site)))
+    return entity(call, drive_as_graph(world.of(Sites).drive_of(_site(world, call, call.path["site-id"]))))
 
 
 def drive_of_user(world: World, call: Call) -> Answer:
@@ -86,7 +91,7 @@ def drive_of(world: World, call: Call, *, write: bool = False) -> Drive:
     return drive
 
 
-def _item(world: World, call: Call, *, write: bool = False) -> tuple[Drive, Item]:
+def item_of(world: World, call: Call, *, write: bool = False) -> tuple[Drive, Item]:
     """Find the item of a path, by its id or by its place."""
     drive = drive_of(world, call, write=write)
     name = call.path.get("driveItem-id")
@@ -111,7 +116,7 @@ def download_url(world: World, drive: Drive, item: Item) -> str:
 
 def metadata(world: World, call: Call) -> Answer:
     """Show an item; the address of its content is left out where `$select` names other things only."""
-    drive, item = _item(world, call)
+    drive, item = item_of(world, call)
     body = shown(world, drive, item)
     selected = call.query.get("$select", "")
     if selected and DOWNLOAD_URL not in selected and "content.downloadUrl" not in selected:
@@ -123,7 +128,7 @@ def metadata(world: World, call: Call) -> Answer:
 
 def download(world: World, call: Call) -> Answer:
     """Lead to the content."""
-    drive, item = _item(world, call)
+    drive, item = item_of(world, call)
     if item.content is None:
         raise GraphError(400, "invalidRequest", "The item is not a file and has no content.")
     return Answer(status=302, headers={"Location": download_url(world, drive, item)})
@@ -194,14 +199,14 @@ def upload(world: World, call: Call) -> Answer:
 def begin_upload(world: World, call: Call) -> Answer:
     """Open a session for a file that comes in fragments."""
     drive, sites = drive_of(world, call, write=True), world.of(Sites)
-    wanted = call.body if isinstance(call.body, dict) else {}
-    facets: Mapping[str, Any] = wanted.get("item") or {}
+    wanted = members(call.body)
+    facets = members(wanted.get("item"))
     there = drive.at(call.path["item-path"])
     if there:
         _unless_changed(call, there)
     behaviour = str(facets.get(_BEHAVIOUR, "replace"))
     place(drive, call.path["item-path"], behaviour)
-    if drive.used + int(facets.get("fileSize") or 0) > drive.quota:
+    if drive.used + count(facets.get("fileSize"), 0) > drive.quota:
         raise GraphError(507, "quotaLimitReached", "Insufficient Space Available", "insufficientStorage")
     sites.forget_old_uploads()
     key, expires = new_guid(world.random), world.now() + _SESSION_SECONDS
@@ -222,7 +227,7 @@ def _upload_url(world: World, drive: Drive, key: str, expires: float) -> str:
 
 
 def _remove(world: World, call: Call, *, for_good: bool) -> Answer:
-    drive, item = _item(world, call, write=True)
+    drive, item = item_of(world, call, write=True)
     if item.parent is None:
         raise GraphError(403, "accessDenied", "The root cannot be deleted.")
     _unless_changed(call, item)

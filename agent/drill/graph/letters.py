@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 from agent.drill.graph.frame import GraphError
+from agent.drill.graph.sent import entries, members
 
 _CUSTOM_HEADERS_AT_MOST = 5
 """Custom headers one JSON message may carry; a MIME message may carry any."""
@@ -89,16 +90,16 @@ def new_message_id(sender: str, random: Random) -> str:
     return f"<{server.partition('.')[0]}{random.randbytes(10).hex().upper()}@{server}>"
 
 
-def in_lower_camel(members: Mapping[str, Any]) -> dict[str, Any]:
+def in_lower_camel(body: Mapping[str, Any]) -> dict[str, Any]:
     """Give the members with a small first letter: sendMail takes `Message` (its declared name) as well as `message`."""
-    return {name[:1].lower() + name[1:]: value for name, value in members.items()}
+    return {name[:1].lower() + name[1:]: value for name, value in body.items()}
 
 
 def _addresses(recipients: object) -> tuple[Address, ...]:
     found = []
-    for each in recipients if isinstance(recipients, list) else []:
-        part = each.get("emailAddress") if isinstance(each, dict) else None
-        if not isinstance(part, dict) or "@" not in str(part.get("address", "")):
+    for each in entries(recipients):
+        part = members(each.get("emailAddress"))
+        if "@" not in str(part.get("address", "")):
             raise GraphError(400, "ErrorInvalidRecipients", "At least one recipient isn't valid.")
         found.append(Address(str(part["address"]), str(part.get("name") or "")))
     return tuple(found)
@@ -106,7 +107,7 @@ def _addresses(recipients: object) -> tuple[Address, ...]:
 
 def _custom_headers(headers: object) -> tuple[tuple[str, str], ...]:
     """Give the message's own headers, by the rule that each begins with x- and that there are few."""
-    pairs = [(str(each.get("name", "")), str(each.get("value", ""))) for each in headers] if isinstance(headers, list) else []
+    pairs = [(str(each.get("name", "")), str(each.get("value", ""))) for each in entries(headers)]
     for name, _ in pairs:
         if not name.lower().startswith("x-"):
             raise GraphError(
@@ -125,7 +126,7 @@ def _attached(attachments: object) -> tuple[Attachment, ...]:
             str(each.get("contentType") or "application/octet-stream"),
             decoded(str(each.get("contentBytes") or ""), "ErrorInvalidProperty", "The attachment's contentBytes are not valid base64."),
         )
-        for each in (attachments if isinstance(attachments, list) else [])
+        for each in entries(attachments)
     )
 
 
@@ -143,9 +144,7 @@ def decoded(text: str | bytes, code: str, message: str) -> bytes:
         raise GraphError(400, code, message) from None
 
 
-def _body_of(body: object) -> tuple[str, str]:
-    if not isinstance(body, dict):
-        return "", "text"
+def _body_of(body: Mapping[str, Any]) -> tuple[str, str]:
     return str(body.get("content") or ""), "html" if str(body.get("contentType", "text")).lower() == "html" else "text"
 
 
@@ -156,7 +155,7 @@ def from_json(message: Mapping[str, Any], sender: Address, *, now: float, random
         GraphError: 400, where a recipient or a header is not allowed.
 
     """
-    body, body_type = _body_of(message.get("body"))
+    body, body_type = _body_of(members(message.get("body")))
     return Letter(
         sender=_author(message, sender),
         to=_addresses(message.get("toRecipients")),

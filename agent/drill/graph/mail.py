@@ -16,13 +16,12 @@ from agent.drill.graph.mailbox import Folder, Mailbox, Message
 from agent.drill.graph.messages import View, as_graph, folder_as_graph
 from agent.drill.graph.odata import context, entity, matches, page, select
 from agent.drill.graph.post import Post
+from agent.drill.graph.sent import members
 from agent.drill.world import World
 
 _PAGE = 10
 """Messages on a page, unless `$top` says otherwise."""
 _LARGEST_PAGE = 1000
-
-_BASIC = frozenset({"Mail.ReadBasic", "Mail.ReadBasic.All"})
 
 
 def _box(world: World, call: Call) -> Mailbox:
@@ -55,14 +54,10 @@ def _view(call: Call) -> tuple[View, Mapping[str, str]]:
     prefer = call.headers.get("Prefer", "")
     lasting = 'idtype="immutableid"' in prefer.lower().replace(" ", "")
     text = 'body-content-type="text"' in prefer.lower()
-    expanded = frozenset(re.findall(r"(\w+)(?:\([^)]*\))?", re.sub(r"\([^)]*\)", "", call.query.get("$expand", ""))))
-    view = View(lasting, text, not call.caller.granted - _BASIC & _reading(call), expanded)
+    expanded = frozenset(re.findall(r"\w+", re.sub(r"\([^)]*\)", "", call.query.get("$expand", ""))))
+    view = View(lasting, text, call.caller.granted.isdisjoint(_READ), expanded)
     applied = [name for on, name in ((lasting, 'IdType="ImmutableId"'), (text, 'outlook.body-content-type="text"')) if on]
     return view, {"Preference-Applied": ", ".join(applied)} if applied else {}
-
-
-def _reading(call: Call) -> frozenset[str]:
-    return frozenset(name for name in call.caller.granted if name.startswith("Mail.Read"))
 
 
 def send(world: World, call: Call) -> Answer:
@@ -89,12 +84,11 @@ def _letter(world: World, call: Call, sender: Address) -> tuple[Letter, bool]:
     if isinstance(call.body, bytes):
         raw = decoded(call.body, "ErrorMimeContentInvalidBase64String", "Invalid base64 string for MIME content.")
         return from_mime(raw, sender, now=world.now(), random=world.random), True
-    members = in_lower_camel(call.body) if isinstance(call.body, dict) else {}
-    message = members.get("message")
-    if not isinstance(message, dict):
+    body = in_lower_camel(members(call.body))
+    if body.get("message") is None:
         raise GraphError(400, "ErrorInvalidRequest", "The request is missing the required parameter 'Message'.")
-    save = str(members.get("saveToSentItems", True)).lower() != "false"
-    return from_json(message, sender, now=world.now(), random=world.random), save
+    save = str(body.get("saveToSentItems", True)).lower() != "false"
+    return from_json(members(body["message"]), sender, now=world.now(), random=world.random), save
 
 
 def folder(world: World, call: Call) -> Answer:
@@ -222,6 +216,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *_both("GET", _FOLDER, folder, "mail_folder", _READ, basic=True),
     *_both("GET", f"{_FOLDER}/messages", listed, "mail_list", _READ, basic=True),
     *_both("GET", f"{_FOLDER}/messages/delta", delta, "mail_list", _READ, basic=True),
+    *_both("GET", f"{_FOLDER}/messages/delta()", delta, "mail_list", _READ, basic=True),  # as Microsoft's own client writes it
     *_both("GET", "/messages/{message-id}", read, "mail_read", _READ),
     *_both("DELETE", "/messages/{message-id}", delete, "mail_delete", _WRITE),
     *_both("POST", "/messages/{message-id}/permanentDelete", permanently_delete, "mail_delete", _WRITE),

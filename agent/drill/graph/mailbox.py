@@ -30,8 +30,8 @@ WELL_KNOWN = {
 QUOTA = 50 * 2**30
 """Bytes in a mailbox of the usual plan."""
 
-_KEPT_PURGED = 200
-"""Purged messages kept: a tenant that runs for weeks must not grow."""
+MOST = 1000
+"""Messages a folder keeps; the oldest go first, as a tenant that runs for weeks must not grow."""
 
 
 def new_id(prefix: str, random: Random, size: int = 42) -> str:
@@ -117,7 +117,7 @@ class Mailbox:
         message = Message(
             letter, new_id("AAMkAG", self.random), new_id(prefix, self.random, 12), folder, moment, moment, self.version, is_read=is_read
         )
-        self.messages[message.id] = message
+        self._put(message)
         return message
 
     def move(self, message: Message, folder: str, moment: float) -> None:
@@ -125,17 +125,19 @@ class Mailbox:
         self._take_out(message)
         self.version += 1
         message.id, message.folder, message.changed, message.version = new_id("AAMkAG", self.random), folder, moment, self.version
-        self.messages[message.id] = message
+        self._put(message)
 
     def delete(self, message: Message, moment: float) -> None:
         """Delete as a person does: to Deleted Items, and from there to Recoverable Items."""
         self.move(message, "recoverableitemsdeletions" if message.folder == "deleteditems" else "deleteditems", moment)
 
     def purge(self, message: Message, moment: float) -> None:
-        """Delete for good: to Purges, which no mail program shows, and which keeps only the newest."""
+        """Delete for good: to Purges, which no mail program shows."""
         self.move(message, "recoverableitemspurges", moment)
-        purged = sorted(self.within("recoverableitemspurges"), key=lambda each: each.version)
-        for old in purged[:-_KEPT_PURGED]:
+
+    def _put(self, message: Message) -> None:
+        self.messages[message.id] = message
+        for old in sorted(self.within(message.folder), key=lambda each: each.version)[:-MOST]:
             self._take_out(old)
 
     def _take_out(self, message: Message) -> None:

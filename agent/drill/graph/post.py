@@ -8,6 +8,7 @@ import itertools
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from random import Random
 
 from agent.drill.faults import Mail
 from agent.drill.graph.letters import MAILBOX_FULL, REFUSED, UNKNOWN_RECIPIENT, Letter, Refusal, received_chain, report
@@ -37,7 +38,8 @@ class Post:
     def __init__(self, world: World) -> None:
         self._world = world
         self.delay = DELAY
-        self.mailboxes = {person.mail.lower(): Mailbox(person, world.random) for person in world.people}
+        # A chance for each, so that folders have the same identifiers in every run.
+        self.mailboxes = {person.mail.lower(): Mailbox(person, Random(f"{person.id}{world.seed}")) for person in world.people}  # noqa: S311
         self.outside: deque[Letter] = deque(maxlen=100)
         """Letters that left the tenant, newest last."""
         self._under_way: list[tuple[float, int, Transit]] = []

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from agent.drill.faults import Partial
-from agent.drill.graph.files import drive_of
+from agent.drill.graph.files import drive_of, item_of
 from agent.drill.graph.frame import Answer, Call, GraphError, Operation
-from agent.drill.graph.index import Entry, Index, parsed, words
-from agent.drill.graph.items import GEOGRAPHIES
+from agent.drill.graph.index import Entry, Index, Query, parsed, words
+from agent.drill.graph.items import GEOGRAPHIES, item_as_graph
 from agent.drill.graph.mailbox import Mailbox, Message
 from agent.drill.graph.messages import View, as_graph
 from agent.drill.graph.odata import context, page
 from agent.drill.graph.post import Post
+from agent.drill.graph.sent import count, entries, members
 from agent.drill.graph.sites import Sites
 from agent.drill.world import World
 
@@ -39,9 +40,11 @@ def _some(world: World, found: Sequence[T]) -> list[T]:
 
 
 def drive_search(world: World, call: Call) -> Answer:
-    """Search one drive by words of name and content."""
-    drive, wanted = drive_of(world, call), words(call.path["q"].replace("''", "'"))
-    found = world.of(Index).find(parsed(" ".join(wanted)), drive.id) if wanted else []
+    """Search a drive, or a folder of it, by words of name and content."""
+    drive, folder = item_of(world, call) if "driveItem-id" in call.path else (drive_of(world, call), None)
+    wanted = words(call.path["q"].replace("''", "'"))
+    place = item_as_graph(drive, folder)["webUrl"].lower() if folder else ""
+    found = world.of(Index).find(Query(anywhere=wanted, place=place), drive.id) if wanted else []
     items = [each.resource | {"searchResult": {"onClickTelemetryUrl": each.url}} for each in _some(world, found)]
     return page(call, items, _PAGE)
 
@@ -53,18 +56,18 @@ def query(world: World, call: Call) -> Answer:
         GraphError: 400 for a request that is none, 403 for a kind of thing this caller may not search.
 
     """
-    requests = call.body.get("requests") if isinstance(call.body, dict) else None
-    if not isinstance(requests, list) or len(requests) != 1 or not isinstance(requests[0], dict):
+    requests = entries(members(call.body).get("requests"))
+    if len(requests) != 1:
         raise GraphError(400, "BadRequest", "SearchRequest Invalid (Exactly one request is required.)")
     return Answer({"@odata.context": context(call), "value": [_response(world, call, each) for each in requests]})
 
 
 def _response(world: World, call: Call, request: dict[str, Any]) -> dict[str, Any]:
-    text = str((request.get("query") or {}).get("queryString") or "")
+    text = str(members(request.get("query")).get("queryString") or "")
     if not text.strip():
         raise GraphError(400, "BadRequest", "SearchRequest Invalid (Query string is required.)")
     hits = _found(world, call, request, text)
-    start, size = int(request.get("from") or 0), min(int(request.get("size") or _SIZE), _LARGEST_SIZE)
+    start, size = count(request.get("from"), 0), min(count(request.get("size"), _SIZE), _LARGEST_SIZE)
     shown = [hit | {"rank": start + number} for number, hit in enumerate(hits[start : start + size], 1)]
     more = start + len(shown) < len(hits)
     container = {"total": len(hits), "moreResultsAvailable": more} | ({"hits": shown} if shown else {})
@@ -72,7 +75,8 @@ def _response(world: World, call: Call, request: dict[str, Any]) -> dict[str, An
 
 
 def _found(world: World, call: Call, request: dict[str, Any], text: str) -> list[dict[str, Any]]:
-    kinds = {str(kind) for kind in request.get("entityTypes") or ()}
+    named = request.get("entityTypes")
+    kinds = {str(kind) for kind in named} if isinstance(named, list) else set()
     if not kinds or kinds - _ENTITY_TYPES:
         raise GraphError(400, "BadRequest", "SearchRequest Invalid (Entity types are missing or not supported.)")
     _admit(world, call, request, kinds)
@@ -138,16 +142,15 @@ _READ_MAIL = frozenset({"Mail.Read", "Mail.ReadWrite"})
 _OWN_FILES = frozenset({"Files.Read", "Files.ReadWrite"})
 _SELECTED = frozenset({"Sites.Selected"})
 
+
+def _drive_search(place: str) -> Operation:
+    app = _READ_FILES | _SITES | _SELECTED
+    return Operation("GET", f"{place}/search(q='{{q}}')", drive_search, "search", "search", app, app | _OWN_FILES)
+
+
 OPERATIONS: tuple[Operation, ...] = (
-    Operation(
-        "GET",
-        "/drives/{drive-id}/root/search(q='{q}')",
-        drive_search,
-        "search",
-        "search",
-        _READ_FILES | _SITES | _SELECTED,
-        _READ_FILES | _SITES | _OWN_FILES | _SELECTED,
-    ),
+    _drive_search("/drives/{drive-id}/root"),
+    _drive_search("/drives/{drive-id}/items/{driveItem-id}"),  # as Microsoft's own client writes it, with an item named root
     Operation("POST", "/search/query", query, "search", "search", _READ_FILES | _SITES, _READ_FILES | _SITES | _READ_MAIL),
 )
 """Search."""

@@ -2,6 +2,7 @@
 
 import secrets
 from dataclasses import dataclass
+from random import Random
 
 from agent.drill.graph.drives import Drive, Item, Site, new_guid
 from agent.drill.graph.index import Index
@@ -40,6 +41,8 @@ class Sites:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        # A chance of its own, so that identifiers are the same in every run, as a configuration may name them; the key is none of it.
+        self._random = Random(f"sites{world.seed}")  # noqa: S311
         self.key = secrets.token_bytes(32)
         """Signs pre-authenticated addresses."""
         self.link_seconds = _LINK_SECONDS
@@ -85,13 +88,12 @@ class Sites:
         self.uploads = {key: upload for key, upload in self.uploads.items() if upload.expires > now}
 
     def _site(self, path: str, name: str) -> Site:
-        random = self._world.random
-        return Site(HOST, path, name, new_guid(random), new_guid(random), self._world.now() - _AGE)
+        return Site(HOST, path, name, new_guid(self._random), new_guid(self._random), self._world.now() - _AGE)
 
     def _drive(self, url: str, kind: str, owner: str, site: Site | None) -> Drive:
         world = self._world
-        drive_id = "b!" + new_id("", world.random, 42).removesuffix("AAA=").rstrip("=")
-        return Drive(drive_id, url.replace(" ", "%20"), kind, owner, world.now() - _AGE, world.random, self._note, site)
+        drive_id = "b!" + new_id("", self._random, 42).removesuffix("AAA=").rstrip("=")
+        return Drive(drive_id, url.replace(" ", "%20"), kind, owner, world.now() - _AGE, self._random, self._note, site)
 
     def _personal(self, person: Person) -> Drive:
         place = person.upn.replace("@", "_").replace(".", "_")
@@ -103,5 +105,5 @@ class Sites:
     def _place_canaries(self) -> None:
         then, drive = self._world.now() - _AGE, self.probe_drive
         drive.write(CANARY, CANARY_TEXT, then, media_type="text/plain", author="Probe One")
-        content = self._world.random.randbytes(BINARY_BYTES)
+        content = self._random.randbytes(BINARY_BYTES)
         drive.write(BINARY_CANARY, content, then, media_type="application/octet-stream", author="Probe One")
