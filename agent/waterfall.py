@@ -7,6 +7,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from agent.words import reading
 from probes.core.contract import Outcome, Run, Step
 
 _WIDTH = 40
@@ -48,7 +49,7 @@ def _parts(run: Run) -> Iterator[RenderableType]:
     if run.steps:
         yield Padding(_waterfall(run), (1, 2))
     if run.measured:
-        yield Padding(_pairs("measured", [(_labelled(m.name, m.labels), f"{m.value:g}") for m in run.measured]), (0, 2, 1, 2))
+        yield Padding(_pairs("measured", [(_labelled(m.name, m.labels), reading(m.value, m.name)) for m in run.measured]), (0, 2, 1, 2))
     if run.evidence:
         yield Padding(_pairs("evidence", list(run.evidence)), (0, 2))
 

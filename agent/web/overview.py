@@ -10,7 +10,7 @@ from agent.history import History, Past
 from agent.job import Job
 from agent.web.site import Site
 from agent.web.slices import sliced
-from agent.web.words import target
+from agent.words import target
 from probes.core.contract import Outcome
 
 STALE_INTERVALS = 3

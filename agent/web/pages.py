@@ -13,7 +13,7 @@ from agent.web.site import Site
 from agent.web.slices import gathered
 from agent.web.strip import HEIGHT, PITCH
 from agent.web.views import GLYPHS, PHASES, TRACK, ProbeView, probe_view
-from agent.web.words import ago, duration, plain_name, reading, span, timestamp
+from agent.words import ago, duration, plain_name, reading, span, timestamp
 
 ROWS = 100
 """Probes on one page."""

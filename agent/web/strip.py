@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from agent.history import RING_RUNS, Beat, Ring
-from agent.web.words import duration
+from agent.words import duration
 from probes.core.contract import Outcome
 
 PITCH = 6

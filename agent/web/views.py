@@ -7,7 +7,7 @@ from agent.job import Job
 from agent.record import decode
 from agent.web.overview import Moment, State
 from agent.web.strip import Strip, strip
-from agent.web.words import BLAME_WORDS, ago, duration, span, target, timestamp
+from agent.words import BLAME_WORDS, ago, duration, span, target, timestamp
 from probes.core.contract import Run, Step
 from probes.core.reasons import MEANING
 

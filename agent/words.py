@@ -55,13 +55,15 @@ def timestamp(moment: float) -> str:
 
 
 def reading(value: float, name: str) -> str:
-    """Return a measured value as its name's unit wants it: a moment, a duration, or a number with its thousands apart."""
+    """Return a measured value as its name's unit wants it: a moment, a duration, a version, or a number."""
     if not math.isfinite(value):
         return str(value)
     if name.endswith("_timestamp_seconds"):
         return timestamp(value) if 0 <= value < _YEAR_10000 else f"{value:.0f}"
     if name.endswith("_seconds"):
         return duration(value)
+    if name.endswith("version"):
+        return f"{value:.0f}"
     return f"{value:,.0f}" if value == int(value) else f"{value:,.6g}"
 
 

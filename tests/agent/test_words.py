@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.web.words import ago, duration, plain_name, reading, span, target, timestamp
+from agent.words import ago, duration, plain_name, reading, span, target, timestamp
 from probes.core.contract import Settings
 from tests.web.samples import DOMAIN, LOGIN, MX, SHAREPOINT, SMTP, Web
 
@@ -51,6 +51,7 @@ def test_a_timestamp_is_in_utc() -> None:
         ("ttl_seconds", 3600.0, "1 h"),
         ("body_bytes", 18211.0, "18,211"),
         ("ratio", 0.25, "0.25"),
+        ("version", 2_026_102_900.0, "2026102900"),
         ("ratio", float("nan"), "nan"),
         ("rate", float("inf"), "inf"),
     ],
