@@ -5,12 +5,18 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from pydantic import ValidationError
 
+from agent.drill import graph
+from agent.drill.endpoints import endpoints_site
+from agent.drill.entra.site import login_site
+from agent.drill.hosting import serve_sites
+from agent.drill.world import World
 from probes.core.context import Shared
 from probes.core.contract import Failed, Inconclusive, Outcome, Run
 from probes.core.reasons import Reason
@@ -264,3 +270,22 @@ async def test_ipv6_is_asked_for_unless_told_otherwise() -> None:
         for ipv6 in (True, False):
             assert (await run(url, ipv6=ipv6, shared=Shared(noting, read))).outcome is Outcome.OK
     assert (families[2], families[-1]) == (socket.AF_UNSPEC, socket.AF_INET)
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "step", "reason"), [("", "", None), ("outlook.office.com", "ranges", Reason.DNS_MISMATCH)], ids=["well", "hijacked"]
+)
+async def test_the_list_of_the_simulated_tenant_is_read_and_its_hosts_are_reached(
+    elsewhere: str, step: str, reason: Reason | None, tmp_path: Path
+) -> None:
+    async def names(host: str, family: int) -> tuple[str, ...]:
+        assert family == socket.AF_UNSPEC
+        return ("127.0.0.1", "192.0.2.9") if host == elsewhere else ("127.0.0.1",)
+
+    world = World()
+    async with serve_sites(world, login_site(world), graph.site(world), endpoints_site(world)) as authority:
+        authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        trust = {"ca_file": str(tmp_path / "ca.pem")}
+        ended = await run(world.url("endpoints"), tls=trust, tenant_name="contoso", shared=Shared(names, read))
+    assert (ended.failed_step, ended.reason) == (step, reason), ended.message
+    assert (measured(ended)["hosts"], measured(ended)["hosts_failed"], measured(ended)["version"]) == (8, 0, 2026102900)

@@ -1,11 +1,17 @@
 """The portal kind: real TLS servers on loopback, every answer a portal may and may not give."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from agent.drill.entra.site import login_site
+from agent.drill.faults import Effect, Fault, Http, Tcp, Tls, Where
+from agent.drill.hosting import serve_sites
+from agent.drill.portals import portal_sites
+from agent.drill.world import World
 from probes.core.contract import Layer, Outcome, Place, Run, Workload
 from probes.core.reasons import Reason
 from probes.portal import ISSUERS, PORTALS, PROBE, Portal, PortalName
@@ -140,3 +146,27 @@ def test_a_portal_is_the_edge_of_its_workload(portal: PortalName, workload: Work
 def test_every_portal_has_an_address_in_the_worldwide_cloud() -> None:
     assert all(Portal(portal=portal).address.scheme == "https" for portal in PORTALS["worldwide"])
     assert {portal for known in PORTALS.values() for portal in known} == set(PORTALS["worldwide"])
+
+
+@pytest.mark.parametrize(
+    ("effect", "step", "reason"),
+    [
+        pytest.param(None, "", None, id="well"),
+        pytest.param(Http((503,)), "verify", Reason.HTTP_5XX, id="503"),
+        pytest.param(Tls("wrong_name"), "request", Reason.TLS_WRONG_NAME, id="certificate of another name"),
+        pytest.param(Tls("handshake_fail"), "request", Reason.TLS_HANDSHAKE, id="handshake fails"),
+        pytest.param(Tcp("reset"), "request", Reason.CONNECTION_RESET, id="reset"),
+    ],
+)
+async def test_each_portal_of_the_simulated_tenant_is_seen_as_it_is(
+    effect: Effect | None, step: str, reason: Reason | None, tmp_path: Path
+) -> None:
+    world = World()
+    world.faults.set(*([] if effect is None else [Fault(effect, Where(hosts=frozenset({"admin"})))]))
+    async with serve_sites(world, login_site(world), *portal_sites(world)) as authority:
+        authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        trust = {"ca_file": str(tmp_path / "ca.pem")}
+        ended = await once("portal", portal="admin", url=world.url("admin", "/"), tls=trust)
+        other = await once("portal", portal="purview", url=world.url("purview", "/"), tls=trust)
+    assert (ended.failed_step, ended.reason) == (step, reason), ended.message
+    assert (other.outcome, dict(other.evidence)["redirect"]) == (Outcome.OK, "302 to localhost")
