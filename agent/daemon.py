@@ -12,6 +12,7 @@ from pathlib import Path
 from agent import __version__, expiry, machine, systemd
 from agent.address import Address, written
 from agent.config import Configuration, masked
+from agent.config.budget import used
 from agent.config.reload import Reloader, changes
 from agent.exporter import Renderer
 from agent.exporter.own import Own
@@ -22,6 +23,7 @@ from agent.web import Feed, LastReload, Site
 from agent.web.listening import ListenError, listening
 from probes.lib.credential_expiry import CredentialExpiry
 from probes.lib.tenant import Tenants
+from probes.lib.usage import Usage
 
 log = logging.getLogger("fogbell.agent")
 
@@ -62,6 +64,8 @@ class Daemon:
         self._shared = of_this_machine(reloader.secrets, reloader.configuration.tenants, state_dir)
         self._expiries = expiry.known(reloader.configuration.tenants, reloader.secrets)
         self._own.credential_expiries.read = self._known_expiries
+        self._own.api_calls.read = self._shared.part(Usage).calls
+        self._shared.part(Usage).expect(used(reloader.configuration.jobs))
         self._watch = Watch(self._shared, self._own, self._state, self._feed, histograms=options.histograms)
         self._renderer = Renderer(self._watch.exporter, self._own.registry)
         self._stopping = asyncio.Event()
@@ -119,6 +123,7 @@ class Daemon:
 
     async def _apply(self, configuration: Configuration) -> None:
         self._shared.part(Tenants).put(configuration.tenants)
+        self._shared.part(Usage).expect(used(configuration.jobs))
         self._expiries = expiry.known(configuration.tenants, self._reloader.secrets)
         difference = changes(self._jobs, configuration.jobs)
         for name in difference.removed:

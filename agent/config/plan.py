@@ -1,4 +1,4 @@
-"""What a configuration will do, counted before it runs: runs a day, series on /metrics. No clocks, no sockets."""
+"""What a configuration will do, counted before it runs: runs a day, series on /metrics, calls to Microsoft. No clocks, no sockets."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from agent.config.budget import Budget, budgets
 from agent.config.configuration import Configuration
 from agent.config.durations import in_words
 from agent.job import Job
@@ -53,18 +54,19 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a configuration will do. `probes` and `kinds` are in order of kind, then name."""
+    """What a configuration will do. `probes` and `kinds` are in order of kind, then name, `budgets` of tenant and service."""
 
     probes: tuple[Planned, ...]
     kinds: tuple[Total, ...]
     total: Total
+    budgets: tuple[Budget, ...] = ()
 
 
 def plan(configuration: Configuration) -> Plan:
     """Count what the configuration will do."""
     probes = tuple(sorted(map(_planned, configuration.jobs), key=lambda one: (one.kind, one.name)))
     kinds = tuple(_total(kind, tuple(group)) for kind, group in groupby(probes, key=lambda one: one.kind))
-    return Plan(probes, kinds, _total("total", probes))
+    return Plan(probes, kinds, _total("total", probes), budgets(configuration.jobs))
 
 
 def _planned(job: Job) -> Planned:
@@ -91,9 +93,13 @@ def _samples(job: Job, labels: Iterable[str]) -> int:
 
 
 def table(planned: Plan) -> RenderableType:
-    """Return the plan as `fogbell check` shows it: each probe where they are few, the kinds, and all of it in one sentence."""
+    """Return the plan as `fogbell check` shows it: probes where they are few, kinds, what is asked of Microsoft, all in one sentence."""
     parts: list[RenderableType] = [_by_probe(planned.probes), ""] if len(planned.probes) <= ROWS else []
-    return Group(*parts, _by_kind(planned), "", Text(sentence(planned)))
+    parts += [_by_kind(planned), ""]
+    if planned.budgets:
+        parts += [_by_service(planned.budgets), ""]
+    warnings = [Text(f"warning: {one.warning}") for one in planned.budgets if one.warning]
+    return Group(*parts, *warnings, Text(sentence(planned)))
 
 
 def sentence(planned: Plan) -> str:
@@ -127,4 +133,15 @@ def _by_kind(planned: Plan) -> Table:
         if is_sum:
             grid.add_section()
         grid.add_row(total.what, f"{total.probes:,}", f"{total.runs:,.0f}", f"{total.series:,}", style="bold" if is_sum else "")
+    return grid
+
+
+def _by_service(budgets: Iterable[Budget]) -> Table:
+    grid = _grid(("tenant", "service"), ("calls/day", "busiest", "limit", "share"))
+    for one in budgets:
+        known = ("", "", "")
+        if one.limit is not None:
+            window = in_words(one.limit.seconds)
+            known = f"{one.units:,.0f} in {window}", f"{one.limit.units:,.0f}", f"{one.share:.1%}"
+        grid.add_row(one.tenant, one.service, f"{one.calls:,.0f}", *known, style="bold" if one.warning else "")
     return grid

@@ -8,7 +8,7 @@ from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
 from prometheus_client.gc_collector import GCCollector
-from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
@@ -55,6 +55,21 @@ class CredentialExpiries(Collector):
         yield family
 
 
+class ApiCalls(Collector):
+    """Calls to Microsoft's services. `read` is asked at each scrape, so that counting costs a probe nothing more."""
+
+    def __init__(self) -> None:
+        self.read: Callable[[], Iterable[tuple[str, str, int]]] = tuple
+
+    def collect(self) -> Iterable[Metric]:
+        """Give a sample for each tenant and service; the label is not called service, which Prometheus' own discovery takes."""
+        text = "Calls to Microsoft's services, tokens included; `api` is what has limits of its own."
+        family = CounterMetricFamily("fogbell_api_calls", text, labels=("tenant", "api"))
+        for tenant, service, count in sorted(self.read()):
+            family.add_metric((tenant, service), count)
+        yield family
+
+
 class Own:
     """The agent's own metrics and their registry."""
 
@@ -73,6 +88,8 @@ class Own:
         self.registry.register(self.schedule_drift)
         self.credential_expiries = CredentialExpiries()
         self.registry.register(self.credential_expiries)
+        self.api_calls = ApiCalls()
+        self.registry.register(self.api_calls)
         self.reload_successful = Gauge(
             "fogbell_config_last_reload_successful", "Whether the last attempt to load the configuration worked.", registry=self.registry
         )

@@ -14,6 +14,8 @@ import pytest
 from agent.config import load
 from agent.config.reload import Reloader
 from agent.daemon import WARNINGS_TOLD, Daemon, Options
+from probes.core.needs import Service
+from probes.lib.usage import Usage
 from tests.config.kinds import KINDS
 
 LOG = logging.getLogger("fogbell.agent")
@@ -110,3 +112,26 @@ async def test_an_agent_that_has_ended_has_let_go_of_its_thread(tmp_path: Path) 
         assert not await reloader.differs()
     with pytest.raises(RuntimeError, match="after shutdown"):
         await reloader.differs()
+
+
+async def test_calls_to_services_count_from_nothing_and_go_with_their_tenant(tmp_path: Path) -> None:
+    path, secret = tmp_path / "fogbell.yml", tmp_path / "secret"
+    secret.write_text("hunter2")
+    probe = "{name: b, kind: sign_in, host: a, tenant: contoso}"
+    numbers = "tenant_id: 00000000-0000-0000-0000-00000000000a, client_id: 00000000-0000-0000-0000-00000000000b"
+    tenant = f"{{{numbers}, credential: {{secret: {{file: {secret}}}}}}}"
+    path.write_text(f"tenants: {{contoso: {tenant}}}\nprobes:\n  - {{name: a, kind: watch, host: a}}\n  - {probe}\n")
+
+    def counted(daemon: Daemon) -> dict[str, float]:
+        families = daemon._own.registry.collect()
+        return {one.labels["api"]: one.value for family in families if family.name == "fogbell_api_calls" for one in family.samples}
+
+    async with agent(path) as (daemon, told, reloader):
+        await told.until("watching")
+        assert counted(daemon) == {"login": 0}
+        usage = daemon._shared.part(Usage)
+        usage.count("contoso", reloader.configuration.tenants["contoso"], Service.TEAMS)
+        assert counted(daemon) == {"login": 0, "teams": 1}
+        path.write_text("probes:\n  - {name: a, kind: watch, host: a}\n")
+        assert await daemon.reload() == []
+        assert counted(daemon) == {}

@@ -9,10 +9,13 @@ from typer.testing import CliRunner
 
 from agent.__main__ import app
 from agent.config import load
+from agent.config.budget import budgets, used
 from agent.config.plan import ROWS, plan, sentence, series_of, table
 from agent.exporter import Exporter
 from agent.job import Job
-from probes.core.contract import Outcome, Run, Sample, Step
+from probes.core.context import Context
+from probes.core.contract import Layer, Outcome, Place, Probe, Run, Sample, Settings, Step, Workload
+from probes.core.needs import LIMITS, Cost, Service
 from probes.core.reasons import Reason
 
 PHASES = ("resolve", "connect", "tls", "processing", "transfer")
@@ -107,3 +110,57 @@ def test_the_exit_status_tells_scripts_whether_the_configuration_is_right(
 ) -> None:
     (tmp_path / "fogbell.yml").write_text(f"probes: [{{name: a, kind: {kind}, host: 192.0.2.1, port: 1}}]")
     assert CliRunner().invoke(app, [*command, "--config", str(tmp_path)]).exit_code == status
+
+
+TENANT = """
+tenants:
+  contoso:
+    tenant_id: 00000000-0000-0000-0000-000000000000
+    client_id: 00000000-0000-0000-0000-000000000001
+    credential: {secret: {env: HOME}}
+"""
+
+
+def test_calls_are_set_against_the_limit_they_come_nearest_to(tmp_path: Path) -> None:
+    path = tmp_path / "fogbell.yml"
+    path.write_text(
+        f"{TENANT}probes:\n"
+        "  - {name: graph, kind: graph_ping, tenant: contoso}\n"
+        "  - {name: quick, kind: graph_ping, tenant: contoso, interval: 30s}\n"
+        "  - {name: said, kind: service_health, tenant: contoso}\n"
+    )
+    told = {(one.tenant, str(one.service)): one for one in plan(load(path)).budgets}
+    directory, health = told["contoso", "directory"], told["contoso", "service_health"]
+    assert (directory.calls, directory.units, directory.limit) == (1440 + 2880, 2, LIMITS[Service.DIRECTORY][0])
+    assert (health.calls, health.units, health.limit) == (576, 24, LIMITS[Service.SERVICE_HEALTH][1])
+    assert health.share == pytest.approx(0.03)
+    rows = [line.split() for line in shown(tmp_path, path.read_text()).splitlines()]
+    assert ["contoso", "service_health", "576", "24", "in", "1h", "800", "3.0%"] in rows
+    assert "warning" not in shown(tmp_path, path.read_text())
+
+
+@pytest.mark.parametrize(("probes", "warned"), [(3, False), (4, True)], ids=["nine percent", "twelve percent"])
+def test_more_than_a_tenth_of_a_limit_is_warned_of(probes: int, warned: bool, tmp_path: Path) -> None:  # noqa: FBT001 - a table
+    many = "".join(f"  - {{name: said-{number}, kind: service_health, tenant: contoso}}\n" for number in range(probes))
+    text = shown(tmp_path, f"{TENANT}probes:\n{many}", width=300)
+    warning = "warning: contoso may ask for 96 of the 800 units that service_health allows in 1h, 12%: above a tenth"
+    assert (warning in text) is warned
+
+
+def test_a_service_without_a_known_limit_has_calls_alone_and_graphs_own_counts_all_of_graph() -> None:
+    place = Place(Layer.EDGE, Workload.ENTRA)
+
+    def job(name: str, *costs: Cost) -> Job:
+        probe = Probe(_nothing, Settings, place=lambda _: place, steps=("one",), tenant=True, costs=lambda _: costs)
+        return Job(name, "kind", probe, Settings(), 60.0, 20.0, place, tenant="contoso")
+
+    jobs = [job("a", Cost(Service.LOGIN, 1), Cost(Service.GRAPH, 1)), job("b", Cost(Service.FILES, 3, units=5))]
+    told = {one.service: one for one in budgets(jobs)}
+    assert (told[Service.LOGIN].calls, told[Service.LOGIN].share) == (1440, 0.0)
+    assert told[Service.GRAPH].units == 6
+    assert (told[Service.FILES].calls, told[Service.FILES].units) == (4320, 1440 * 5)
+    assert used(jobs) == {("contoso", Service.LOGIN), ("contoso", Service.GRAPH), ("contoso", Service.FILES)}
+
+
+async def _nothing(_: Context, __: Settings) -> None:
+    """Do nothing."""
