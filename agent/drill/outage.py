@@ -178,11 +178,12 @@ def schedule(outage: Outage, start: float, speed: float = 1.0) -> tuple[Fault, .
         return start + (minutes - outage.begins) * _MINUTE / speed
 
     spoken = () if outage.acknowledged is None else (Fault(_SPOKEN, first=moment(outage.acknowledged), until=moment(outage.ends)),)
-    return spoken + tuple(
+    played = tuple(
         Fault(_effect(entry, speed), _where(entry), entry.share, moment(phase.first), moment(phase.until), entry.fades)
         for phase in outage.phases
         for entry in phase.faults
     )
+    return played + spoken
 
 
 def read(text: str, name: str) -> Outage:

@@ -104,7 +104,9 @@ async def test_an_app_alone_may_not_send_and_hears_why(client: Client) -> None:
     assert (refused.status, refused.code) == (401, "Unauthorized")
     assert "only for import purposes" in refused.body["error"]["message"]
     assert (await send(client, name, "hello", None, "User.Read.All")).status == 403
-    assert (await send(client, name, "imported", None, "Teamwork.Migrate.All")).status == 201
+    imported = await send(client, name, "imported", None, "Teamwork.Migrate.All")
+    assert (imported.status, imported.body["from"]["user"]) == (201, None)
+    assert imported.body["from"]["application"]["id"] == client.world.app_id
 
 
 @pytest.mark.parametrize(
@@ -140,6 +142,23 @@ async def test_members_come_and_go_in_a_group_only(client: Client) -> None:
     assert (await client.ask("DELETE", f"/chats/{group}/members/{added.body['id']}", MEMBERS, by=first)).status == 404
     refused = await client.ask("POST", f"/chats/{await two(client)}/members", MEMBERS, by=first, body=member(client, alex, "owner"))
     assert refused.status == 403
+
+
+async def test_adding_somebody_twice_to_a_group_keeps_the_membership(client: Client) -> None:
+    group = (await client.ask("POST", "/chats", CREATE, body=chat(client, 0, 1, kind="group"))).body["id"]
+    alex = member(client, client.world.people[3], "guest")
+    added = [await client.ask("POST", f"/chats/{group}/members", "ChatMember.ReadWrite.All", body=alex) for _ in range(2)]
+    assert added[0].body["id"] == added[1].body["id"]
+    assert len((await client.ask("GET", f"/chats/{group}/members", "ChatMember.Read.All")).items) == 3
+
+
+async def test_a_message_that_nobody_sent_is_not_there(client: Client) -> None:
+    reply = await client.ask("GET", f"/chats/{await two(client)}/messages/1", "Chat.Read.All")
+    assert (reply.status, reply.code) == (404, "NotFound")
+
+
+async def test_a_chat_shows_its_members_only_where_asked(client: Client) -> None:
+    assert "members" not in (await client.ask("GET", f"/chats/{await two(client)}", "Chat.Read.All")).body
 
 
 async def test_a_chat_is_closed_to_people_outside(client: Client) -> None:

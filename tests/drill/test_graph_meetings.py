@@ -4,8 +4,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from agent.drill.entra.site import login_site
 from agent.drill.graph.meetings import EVERYBODY, Meetings
 from agent.drill.graph.throttle import LIMITS, Limit, Throttle
+from agent.drill.hosting import serve_sites
+from agent.drill.portals import portal_sites
 from tests.drill.graph import Client, graph_client
 
 WRITE, WRITE_AS = "OnlineMeetings.ReadWrite.All", "OnlineMeetings.ReadWrite"
@@ -83,3 +86,14 @@ async def test_a_user_has_so_many_meetings_a_month_and_reading_costs_none(client
     assert (await client.ask("POST", meetings(client), WRITE, body=BODY)).status == 201
     assert (await client.ask("POST", meetings(client), WRITE, body=BODY)).status == 429
     assert (await client.ask("POST", meetings(client, 1), WRITE, body=BODY)).status == 201
+
+
+async def test_a_meeting_is_joined_at_a_portal_of_the_world(client: Client) -> None:
+    world = client.world
+    office = next(site for site in portal_sites(world) if site.host == "office")
+    async with serve_sites(world, login_site(world), office) as authority:
+        authority.configure_trust(client.tls)
+        made = await client.ask("POST", meetings(client), WRITE, body=BODY)
+        async with client.session.head(made.body["joinWebUrl"], allow_redirects=False, ssl=client.tls) as answer:
+            assert answer.status == 302
+            assert answer.headers["Location"].startswith(world.url("login"))

@@ -191,9 +191,8 @@ def remove_member(world: World, call: Call) -> Answer:
 
 
 def _shown_message(chat: Chat, message: Message) -> dict[str, Any]:
-    identity: dict[str, Any] = {"user": None, "application": None, "device": None}
-    if message.sender:
-        identity |= {"user": {"id": message.sender.id, "displayName": message.sender.name, "userIdentityType": "aadUser"}}
+    app = {"id": message.app_id, "displayName": "Fogbell", "applicationIdentityType": "aadApplication"}
+    user = message.sender and {"id": message.sender.id, "displayName": message.sender.name, "userIdentityType": "aadUser"}
     return {
         "id": message.id,
         "replyToId": None,
@@ -211,7 +210,7 @@ def _shown_message(chat: Chat, message: Message) -> dict[str, Any]:
         "webUrl": None,
         "channelIdentity": None,
         "policyViolation": None,
-        "from": identity,
+        "from": {"user": user, "application": None if user else app, "device": None},
         "body": {"contentType": message.kind, "content": "" if message.deleted else message.content},
         "attachments": [],
         "mentions": [],

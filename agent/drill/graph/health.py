@@ -129,9 +129,9 @@ class Health:
         """Tell what the faults that speak here claim by now; an issue ends with the last of them."""
         now = self._world.now()
         for service in SERVICES:
-            claims = [fault for fault in self._world.faults if _claims(self._world, fault, service) and fault.first <= now]
+            claims = [fault for fault in self._world.faults if _claim(self._world, fault, service) and fault.first <= now]
             for fault in sorted(claims, key=lambda each: each.first):
-                self._tell(service, fault)
+                self._tell(service, fault, _claim(self._world, fault, service))
             issue = self._followed.get(service.id)
             if issue and not any(share_at(fault, now) > 0 for fault in claims):
                 over = max([fault.until for fault in claims if fault.until <= now], default=now)
@@ -139,27 +139,26 @@ class Health:
                     self.resolve(issue, at=over)
                 del self._followed[service.id]
 
-    def _tell(self, service: Service, fault: Fault) -> None:
-        """Tell once what a fault claims, at the moment it began."""
-        if (service.id, fault) in self._told or not isinstance(fault.effect, StatusSource):
+    def _tell(self, service: Service, fault: Fault, state: str) -> None:
+        """Tell once what a fault claims, as of the moment it began."""
+        if (service.id, fault) in self._told:
             return
         self._told.add((service.id, fault))
         at = self._start if fault.first == -math.inf else fault.first
         issue = self._followed.get(service.id)
         if issue is None:
-            self._followed[service.id] = self.declare(service.id, fault.effect.state, at=at)
+            self._followed[service.id] = self.declare(service.id, state, at=at)
         else:
-            self.post(issue, fault.effect.state, at=at)
+            self.post(issue, state, at=at)
 
 
-def _claims(world: World, fault: Fault, service: Service) -> bool:
-    """Whether a fault claims a state of this service; one that names no service speaks of the suite as a whole."""
-    if not isinstance(fault.effect, StatusSource) or not fault.effect.state:
-        return False
-    if fault.where.regions and world.region not in fault.where.regions:
-        return False
+def _claim(world: World, fault: Fault, service: Service) -> str:
+    """Give the state that a fault claims of this service, or ""; one that names no service speaks of the suite as a whole."""
+    elsewhere = fault.where.regions and world.region not in fault.where.regions
     named = fault.where.services or {"OSDPPlatform"}
-    return bool(named & (service.plays | {service.id, service.name}))
+    if elsewhere or not named & (service.plays | {service.id, service.name}):
+        return ""
+    return fault.effect.state if isinstance(fault.effect, StatusSource) else ""
 
 
 def _health(world: World) -> Health:
