@@ -29,6 +29,7 @@ LARGEST_BODY = 64 * 1024 * 1024
 """Bytes of a request: Graph takes up to 60 MiB in one piece of an upload."""
 _HANDSHAKE_SECONDS = 30.0
 _BIND_ATTEMPTS = 20
+_RECORD = 1 << 14
 _DRIPS_PER_SECOND = 10
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _WRONG_NAME = "wrong.name.example"
@@ -139,26 +140,54 @@ class _Disturbed:
         return self._site.failure(request, self._world.random.choice(effect.statuses), headers)
 
 
-@dataclass(frozen=True, slots=True)
 class Contexts:
-    """TLS as it should be, and as each fault makes it."""
+    """TLS of one host as it should be, and as each fault makes it; each is made when it is first needed."""
 
-    good: ssl.SSLContext
-    faulty: Mapping[str, ssl.SSLContext]
+    def __init__(self, authority: trustme.CA, names: tuple[str, ...]) -> None:
+        self._authority, self._names = authority, (*_LOOPBACK, *names)
+        self._made: dict[str, ssl.SSLContext] = {}
 
     def under(self, fault: Tls | None) -> ssl.SSLContext:
         """Give TLS as this fault makes it, or as it should be."""
-        return self.faulty[fault.how] if fault else self.good
+        how = fault.how if fault else ""
+        if how not in self._made:
+            self._made[how] = self._make(how)
+        return self._made[how]
+
+    def _make(self, how: str) -> ssl.SSLContext:
+        match how:
+            case "handshake_fail":  # a server without any certificate answers each greeting with the alert handshake_failure
+                return ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            case "wrong_name":
+                return server_context(self._authority, _WRONG_NAME)
+            case "intercepted":
+                return server_context(trustme.CA(organization_name="Contoso Web Proxy"), *self._names)
+            case _:
+                return server_context(self._authority, *self._names)
 
 
-def contexts(authority: trustme.CA, names: tuple[str, ...]) -> Contexts:
-    """Make TLS for a host of these names. A server without any certificate answers each greeting with the alert handshake_failure."""
-    faulty = {
-        "handshake_fail": ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
-        "wrong_name": server_context(authority, _WRONG_NAME),
-        "intercepted": server_context(trustme.CA(organization_name="Contoso Web Proxy"), *_LOOPBACK, *names),
-    }
-    return Contexts(server_context(authority, *_LOOPBACK, *names), faulty)
+async def _drop(taken: socket.socket, how: str) -> None:
+    """Reset a connection, or keep it and never say a word."""
+    with taken:
+        if how == "silent":
+            await asyncio.Event().wait()
+        reset_on_close(taken.fileno())
+
+
+async def _alert(taken: socket.socket, failing: ssl.SSLContext) -> None:
+    """Fail the handshake so that the client hears why: asyncio would drop the alert and reset."""
+    loop, heard, said = asyncio.get_running_loop(), ssl.MemoryBIO(), ssl.MemoryBIO()
+    side = failing.wrap_bio(heard, said, server_side=True)
+    with taken, suppress(OSError):
+        while data := await loop.sock_recv(taken, _RECORD):
+            heard.write(data)
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+            except ssl.SSLError:
+                await loop.sock_sendall(taken, said.read())
+                taken.shutdown(socket.SHUT_WR)
 
 
 class _Listener:
@@ -183,17 +212,16 @@ class _Listener:
         hits = self._world.faults.hits(self._site.host, Tcp, Tls, region=self._world.region, source=source)
         effects = [fault.effect for fault in hits]
         tcp = next((effect for effect in effects if isinstance(effect, Tcp)), None)
-        if tcp is not None:
-            with taken:
-                if tcp.how == "silent":
-                    await asyncio.Event().wait()
-                reset_on_close(taken.fileno())
-            return
         tls = next((effect for effect in effects if isinstance(effect, Tls)), None)
         context = self._contexts.under(tls) if self._contexts else None
-        seconds = _HANDSHAKE_SECONDS if context else None
-        with suppress(OSError):  # the client went, or TLS failed, as it may and sometimes shall
-            await asyncio.get_running_loop().connect_accepted_socket(self._server, taken, ssl=context, ssl_handshake_timeout=seconds)
+        if tcp is not None:
+            await _drop(taken, tcp.how)
+        elif context is not None and tls is not None and tls.how == "handshake_fail":
+            await _alert(taken, context)
+        else:
+            seconds = _HANDSHAKE_SECONDS if context else None
+            with suppress(OSError):  # the client went, or TLS failed, as it may and sometimes shall
+                await asyncio.get_running_loop().connect_accepted_socket(self._server, taken, ssl=context, ssl_handshake_timeout=seconds)
 
     async def close(self) -> None:
         """End every connection."""
@@ -214,7 +242,7 @@ def _request(
 @asynccontextmanager
 async def serve_site(world: World, site: Site, authority: trustme.CA) -> AsyncIterator[int]:
     """Serve one host on a port of localhost while the block runs, note it in the world, and give it."""
-    listener = _Listener(world, site, None if site.host in PLAIN else contexts(authority, site.names))
+    listener = _Listener(world, site, None if site.host in PLAIN else Contexts(authority, site.names))
     with ExitStack() as stack:
         sockets = [stack.enter_context(listening) for listening in _bound()]
         port: int = sockets[0].getsockname()[1]

@@ -6,11 +6,11 @@ Faults hit it as the host `mail`: `Smtp` at the stage they name, `Tcp` when a cl
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from agent.drill.faults import Faults, Smtp, Tcp, Tls
-from agent.drill.hosting import reset_on_close
+from agent.drill.hosting import Contexts, reset_on_close
 from agent.drill.stream import serve_stream
 
 _READY_FOR_TLS = "220 2.0.0 SMTP server ready"
@@ -29,12 +29,12 @@ _WELL = {
 class _Post:
     """One mail server: its name, its certificate, and what is wrong with it."""
 
-    def __init__(self, host_name: str, tls: ssl.SSLContext, faults: Faults | None, faulty: Mapping[str, ssl.SSLContext]) -> None:
-        self._name, self._tls, self._faults, self._faulty = host_name, tls, faults, faulty
+    def __init__(self, host_name: str, tls: Contexts, faults: Faults) -> None:
+        self._name, self._tls, self._faults = host_name, tls, faults
 
     def _fault(self, stage: str) -> str | None:
         """Give what a fault makes the server say at this stage."""
-        hits = self._faults.hits("mail", Smtp) if self._faults else ()
+        hits = self._faults.hits("mail", Smtp)
         return next((fault.effect.reply for fault in hits if isinstance(fault.effect, Smtp) and fault.effect.stage == stage), None)
 
     def _reply(self, command: str, *, encrypted: bool) -> str:
@@ -53,7 +53,7 @@ class _Post:
     async def connected(self, writer: asyncio.StreamWriter) -> bool:
         """Say whether the connection goes on; a reset ends it, silence keeps it for ever."""
         source = str(writer.get_extra_info("peername")[0])
-        broken = self._faults.first(Tcp, "mail", source=source) if self._faults else None
+        broken = self._faults.first(Tcp, "mail", source=source)
         if broken is not None and broken.how == "silent":
             await asyncio.Event().wait()
         if broken is not None:
@@ -71,8 +71,7 @@ class _Post:
             if reply == _GOODBYE:
                 return
             if reply == _READY_FOR_TLS:
-                broken = self._faults.first(Tls, "mail") if self._faults else None
-                await writer.start_tls(self._faulty[broken.how] if broken else self._tls)
+                await writer.start_tls(self._tls.under(self._faults.first(Tls, "mail")))
                 encrypted = True
 
 
@@ -81,11 +80,9 @@ def _say(writer: asyncio.StreamWriter, reply: str) -> None:
 
 
 @asynccontextmanager
-async def serve_greeting(
-    host_name: str, tls: ssl.SSLContext, faults: Faults | None = None, faulty: Mapping[str, ssl.SSLContext] | None = None
-) -> AsyncIterator[int]:
-    """Greet as an SMTP server of this name while the block runs, and give its port. `faulty` is TLS as each fault of TLS makes it."""
-    post = _Post(host_name, tls, faults, faulty or {})
+async def serve_greeting(host_name: str, tls: Contexts, faults: Faults) -> AsyncIterator[int]:
+    """Greet as an SMTP server of this name while the block runs, and give its port."""
+    post = _Post(host_name, tls, faults)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, ssl.SSLError, ValueError):  # the client broke off, or sent a line without end

@@ -18,7 +18,7 @@ from agent.drill.entra.metadata import metadata_site
 from agent.drill.entra.site import login_site
 from agent.drill.faults import Dns
 from agent.drill.graph import transfer
-from agent.drill.hosting import Site, contexts, serve_site
+from agent.drill.hosting import Contexts, Site, serve_site
 from agent.drill.mail import serve_greeting
 from agent.drill.nameserver import serve_names
 from agent.drill.outage import Outage, schedule
@@ -79,8 +79,7 @@ async def tenant(folder: Path, kinds: Collection[str], world: World | None = Non
         for site in _sites(here):
             await stack.enter_async_context(serve_site(here, site, authority))
         dns = await stack.enter_async_context(serve_names(zone_of(here), lambda name: here.faults.first(Dns, "dns", name=name)))
-        tls = contexts(authority, (MAIL_HOST,))
-        smtp = await stack.enter_async_context(serve_greeting(MAIL_HOST, tls.good, here.faults, tls.faulty))
+        smtp = await stack.enter_async_context(serve_greeting(MAIL_HOST, Contexts(authority, (MAIL_HOST,)), here.faults))
         yield _with_files(here, authority, folder, kinds, (dns, smtp))
 
 
