@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from agent.drill.entra.metadata import APP_SERVICE_PATH, MACHINE_PATH, ManagedIdentity, metadata_site
+from agent.drill.faults import Fault, Token, Where
 from agent.drill.world import World
 from tests.drill.graph import NOON, Clock
 from tests.drill.login import GRAPH, Login, serve_login
@@ -67,3 +68,10 @@ async def test_an_app_service_names_its_version(login: Login) -> None:
 async def test_a_machine_whose_permissions_were_taken_has_none_in_its_token(login: Login) -> None:
     login.directory.grant(login.world.of(ManagedIdentity).client_id, [])
     assert "roles" not in login.claims(await ask(login, MACHINE_PATH, MACHINE, {"Metadata": "true"}))
+
+
+async def test_entra_s_faults_reach_a_machine_through_its_metadata_service(login: Login) -> None:
+    login.world.faults.set(Fault(Token(90033), Where(hosts=frozenset({"metadata"}))))
+    reply = await ask(login, MACHINE_PATH, MACHINE, {"Metadata": "true"})
+    assert (reply.status, reply.body["error"]) == (503, "temporarily_unavailable")
+    assert (await login.app_token()).status == 200

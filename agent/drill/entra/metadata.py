@@ -13,11 +13,13 @@ from aiohttp import web
 from agent.drill.entra.directory import EXCHANGE, GRAPH, App, Directory
 from agent.drill.entra.errors import EntraError
 from agent.drill.entra.tokens import app_token, guid
+from agent.drill.faults import Token
 from agent.drill.hosting import Asked, Site
 from agent.drill.world import World
 
 MACHINE_PATH = "/metadata/identity/oauth2/token"
 APP_SERVICE_PATH = "/msi/token"
+_GRANT = "managed_identity"
 _MACHINE_VERSIONS = frozenset({"2018-02-01", "2018-10-01", "2019-02-01", "2019-06-04", "2019-08-01", "2019-11-01", "2021-02-01"})
 _APP_SERVICE_VERSIONS = frozenset({"2019-08-01"})
 
@@ -61,7 +63,7 @@ def metadata_site(world: World) -> Site:
 
 
 async def _asked(_request: web.BaseRequest) -> Asked:
-    return Asked("token", grant="managed_identity")
+    return Asked("token", grant=_GRANT)
 
 
 def _json(body: Mapping[str, object], status: int = 200) -> web.Response:
@@ -69,6 +71,9 @@ def _json(body: Mapping[str, object], status: int = 200) -> web.Response:
 
 
 def _answer(world: World, request: web.BaseRequest) -> dict[str, str]:
+    fault = world.faults.first(Token, "metadata", operation="token", grant=_GRANT, region=world.region)
+    if fault is not None:
+        raise EntraError(fault.aadsts)
     if request.path == MACHINE_PATH:
         return _for_machine(world, request)
     if request.path == APP_SERVICE_PATH:
