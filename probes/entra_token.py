@@ -42,6 +42,7 @@ _IDS = {"graph": "00000003-0000-0000-c000-000000000000", "exchange": "00000002-0
 
 _SHORTEST_LIFE, _LONGEST_LIFE = 300.0, 2 * 86_400.0
 # Lifetimes that Entra can be set to begin at ten minutes; with continuous access evaluation a token lasts up to 28 hours.
+_END_OF_TIME = 1e11
 _EXPIRY_SECONDS = 5.0
 _SPARE_SECONDS = 0.2
 
@@ -105,8 +106,8 @@ def _judge_audience(tenant: Tenant, settings: EntraToken, token: Token) -> None:
 
 
 def _judge_life(token: Token) -> None:
-    begins, ends = token.claims.get("iat"), token.claims.get("exp")
-    if not isinstance(begins, int | float) or not isinstance(ends, int | float):
+    begins, ends = _moment(token, "iat"), _moment(token, "exp")
+    if begins is None or ends is None:
         raise _mismatch("the token does not say from when until when it is good")
     if not _SHORTEST_LIFE <= ends - begins <= _LONGEST_LIFE:
         raise _mismatch(f"the token is good for {ends - begins:g} s, which is not plausible")
@@ -124,8 +125,8 @@ def _judge_roles(ctx: Context, wanted: frozenset[str], token: Token) -> None:
 
 def _tell_skew(ctx: Context, token: Token) -> None:
     """Measure how far our clock is ahead: the answer says how long the token lasts, the token until when by Entra's clock."""
-    ends = token.claims.get("exp")
-    if isinstance(ends, int | float):
+    ends = _moment(token, "exp")
+    if ends is not None:
         ctx.measure("clock_skew_seconds", token.expires - ends)
 
 
@@ -138,6 +139,12 @@ def _our_id(tenant: Tenant) -> str | None:
 def _claim(token: Token, name: str) -> str:
     value = token.claims.get(name)
     return value[:100].lower() if isinstance(value, str) else ""
+
+
+def _moment(token: Token, name: str) -> float | None:
+    """Return a claim that is Unix seconds; None for what no clock shows."""
+    value = token.claims.get(name)
+    return float(value) if isinstance(value, int | float) and 0 < value < _END_OF_TIME else None
 
 
 def _mismatch(message: str) -> Failed:

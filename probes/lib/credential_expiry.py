@@ -76,8 +76,10 @@ def _secrets(ctx: Context, tenant: Tenant, registration: dict[str, Any]) -> Iter
 
 def _certificates(ctx: Context, tenant: Tenant, registration: dict[str, Any]) -> Iterator[dict[str, Any]]:
     pem = ctx.secret(tenant.credential.certificate) if tenant.credential.certificate is not None else ""
-    # The certificate's file was good enough for a token just now.
-    ours = {certificate.fingerprint(hashes.SHA1()) for certificate in x509.load_pem_x509_certificates(pem.encode())}  # noqa: S303 - Entra's name for it
+    try:
+        ours = {certificate.fingerprint(hashes.SHA1()) for certificate in x509.load_pem_x509_certificates(pem.encode())}  # noqa: S303 - Entra's name for it
+    except ValueError as error:
+        raise Failed(Reason.CREDENTIAL_INVALID, "the certificate's file cannot be read") from error
     return (entry for entry in _entries(registration, "keyCredentials") if _thumbprint(entry.get("customKeyIdentifier")) in ours)
 
 

@@ -85,6 +85,8 @@ async def test_each_run_asks_for_a_new_one() -> None:
         pytest.param({"appid": TENANT_ID}, {}, Reason.CONTENT_MISMATCH, id="for another application"),
         pytest.param({"appid": None}, {}, Reason.CONTENT_MISMATCH, id="for no application"),
         pytest.param({"exp": None}, {}, Reason.CONTENT_MISMATCH, id="without end"),
+        pytest.param({"exp": 10**400}, {}, Reason.CONTENT_MISMATCH, id="for longer than a number can say"),
+        pytest.param({"iat": "now"}, {}, Reason.CONTENT_MISMATCH, id="from a word on"),
         pytest.param({"iat": 1000.0, "exp": 1060.0}, {}, Reason.CONTENT_MISMATCH, id="for a minute"),
         pytest.param({"iat": 1000.0, "exp": 865000.0}, {}, Reason.CONTENT_MISMATCH, id="for ten days"),
         pytest.param({"roles": None}, {"roles": ["Mail.Send"]}, Reason.PERMISSION, id="without a role"),
