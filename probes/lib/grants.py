@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from probes.core.contract import Failed, Inconclusive
 from probes.core.reasons import Reason
 
@@ -35,6 +37,9 @@ class Grant:
     signed_in: float = 0.0
     rotated: float = 0.0
     id: str = field(default_factory=lambda: secrets.token_hex(16))
+
+
+_GRANT = TypeAdapter(Grant)
 
 
 @dataclass(slots=True)
@@ -67,16 +72,14 @@ class Grants:
         """Store a grant. False where the disk refused: it is in memory then, and tried again with the next read."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._keep, path, grant)
 
-    async def rotate(self, path: Path, grant: Grant, refresh_token: str, now: float) -> None:
-        """Store the refresh token that replaces the one of `grant`, unless someone has signed in anew meanwhile."""
-        current = await self.read(path)
-        if current is None or current.id == grant.id:
-            await self.keep(path, replace(grant, refresh_token=refresh_token, rotated=now))
+    async def rotate(self, path: Path, used: str, refresh_token: str, now: float) -> None:
+        """Put `refresh_token` in the place of the one that was `used`, unless someone has signed in anew meanwhile."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._rotate, path, used, refresh_token, now)
 
     def _read(self, path: Path) -> Grant | None:
         known = self._known.get(path)
         seen = _looks(path)
-        if known is not None and seen == known.seen:
+        if known is not None and (seen == known.seen or not (seen or known.written)):
             if not known.written:
                 self._keep(path, known.grant)
             return known.grant
@@ -87,15 +90,21 @@ class Grants:
         self._known[path] = _Known(grant, seen)
         return grant
 
+    def _rotate(self, path: Path, used: str, refresh_token: str, now: float) -> None:
+        grant = self._read(path)
+        if grant is not None and grant.refresh_token == used:
+            self._keep(path, replace(grant, refresh_token=refresh_token, rotated=now))
+
     def _keep(self, path: Path, grant: Grant) -> bool:
-        known = self._known.setdefault(path, _Known(grant, _looks(path)))
+        known = self._known.setdefault(path, _Known(grant))
         known.grant = grant
         try:
             _write(path, json.dumps(asdict(grant), indent=2) + "\n")
+            known.seen = _looks(path)
         except OSError as error:
             _note_failure(known, error)
             return False
-        known.seen, known.written = _looks(path), True
+        known.written = True
         return True
 
 
@@ -121,7 +130,7 @@ def _looks(path: Path) -> tuple[int, ...]:
     """How a file looks from outside; empty where there is none."""
     try:
         found = path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ()
     except OSError as error:
         raise Inconclusive(Reason.AGENT_RESOURCES, f"{path} cannot be read: {error.strerror}") from error
@@ -131,11 +140,12 @@ def _looks(path: Path) -> tuple[int, ...]:
 def _parsed(path: Path) -> Grant:
     try:
         with path.open("rb") as file:
-            return Grant(**json.loads(file.read(_LARGEST_BYTES)))
+            return _GRANT.validate_json(file.read(_LARGEST_BYTES))
     except OSError as error:
         raise Inconclusive(Reason.AGENT_RESOURCES, f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, TypeError, RecursionError) as error:
-        raise Failed(Reason.GRANT_DEAD, f"{path} holds no sign-in; run `fogbell login` again") from error
+    except ValueError:
+        # Its words would repeat what the file holds.
+        raise Failed(Reason.GRANT_DEAD, f"{path} holds no sign-in; run `fogbell login` again") from None
 
 
 def _write(path: Path, text: str) -> None:
@@ -151,7 +161,8 @@ def _write(path: Path, text: str) -> None:
     except BaseException:
         Path(beside).unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    if os.name == "posix":
+        _sync(path.parent)
 
 
 def _sync(folder: Path) -> None:

@@ -28,6 +28,8 @@ from probes.lib.url import parse
 
 TOKEN_PATH = "/{tenant}/oauth2/v2.0/token"  # noqa: S105 - a path, not a password
 """Where Entra gives tokens."""
+DEVICE_CODE_PATH = "/{tenant}/oauth2/v2.0/devicecode"
+"""Where Entra gives device codes (RFC 8628)."""
 METADATA = "http://169.254.169.254/metadata/identity/oauth2/token"
 """Where the machine's own metadata service gives tokens, in Azure."""
 
@@ -37,7 +39,7 @@ _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _LONGEST_LIFE = 2 * 86_400.0
 _ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _TRAILER = re.compile(r"\s*(?:Trace ID|Correlation ID|Timestamp):.*", re.DOTALL)
-_OK, _REDIRECT, _BAD, _TOO_MANY, _ITS_FAULT = 200, 300, 400, 429, 500
+_OK, _REDIRECT, _BAD, _UNPROVEN, _TOO_MANY, _ITS_FAULT = 200, 300, 400, 401, 429, 500
 _NOT_READY = frozenset({404, 410})
 # A metadata service that is being updated answers so for a minute.
 
@@ -162,6 +164,17 @@ def refusal(ctx: Context, response: Response, sent: tuple[str, ...] = ()) -> Sto
     `sent` are the secrets of the form; a server may send them back, and they must not be shown.
     """
     return _refusal(ctx, response, _reason, sent)
+
+
+def given(ctx: Context, response: Response, sent: tuple[str, ...] = ()) -> Given:
+    """Return the token that Entra's answer to a form holds; `sent` as in `refusal`.
+
+    Raises:
+        Failed: with a reason of identity, or PROTOCOL_ERROR.
+        Inconclusive: THROTTLED.
+
+    """
+    return _given(ctx, response, _reason, sent)
 
 
 def retry_after(response: Response) -> float:
@@ -295,7 +308,8 @@ def _reason(status: int, body: Mapping[str, Any], number: int) -> Reason:
         return Reason.PROTOCOL_ERROR
     if number in FAULTS:
         return FAULTS[number].reason
-    return _FAMILIES.get(error, Reason.APP_CONFIG)
+    # RFC 6749 5.2: 401 is for who could not prove who they are.
+    return _FAMILIES.get(error, Reason.CREDENTIAL_INVALID if status == _UNPROVEN else Reason.APP_CONFIG)
 
 
 def _metadata_reason(status: int, _body: Mapping[str, Any], _number: int) -> Reason:

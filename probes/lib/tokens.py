@@ -264,7 +264,8 @@ class Tokens:
             message = f"no token within {FLIGHT_SECONDS:g} s" + (f", in phase {phase}" if phase else "")
             raise Failed(_TIMEOUTS.get(phase, Reason.TIMEOUT), message) from error
         if proof.kind == "grant" and given.refresh_token:
-            await _rotate(ctx, given.refresh_token, given.token.issued)
+            path = grant_path(ctx.shared.state_dir, ctx.tenant)
+            await ctx.shared.part(Grants).rotate(path, proof.value, given.refresh_token, given.token.issued)
         return given.token
 
     def _remember(self, line: _Line, resource: str, stopped: Stopped, asked: float) -> None:
@@ -298,13 +299,6 @@ async def _grant_of(ctx: Context, tenant: Tenant) -> Proof:
         message = f"the sign-in for the tenant {ctx.tenant} was to another tenant or application; run `fogbell login {ctx.tenant}` again"
         raise Failed(Reason.GRANT_DEAD, message)
     return Proof("grant", grant.id, grant.refresh_token)
-
-
-async def _rotate(ctx: Context, refresh_token: str, now: float) -> None:
-    grants, path = ctx.shared.part(Grants), grant_path(ctx.shared.state_dir, ctx.tenant)
-    grant = await grants.read(path)
-    if grant is not None:
-        await grants.rotate(path, grant, refresh_token, now)
 
 
 async def _end_of(ctx: Context, flight: _Flight, joined: float) -> None:
