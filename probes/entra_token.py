@@ -31,7 +31,7 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Settings, Stopped, Workload
 from probes.core.needs import Cost, Service
 from probes.core.reasons import Reason
-from probes.lib.credential_expiry import READERS, ask_expiry, kind_of
+from probes.lib.credential_expiry import READERS, Kind, ask_expiry, kind_of
 from probes.lib.tenant import Tenant, tenant_of
 from probes.lib.tls import EXPIRY
 from probes.lib.tokens import Token, token_for
@@ -71,8 +71,9 @@ async def run(ctx: Context, settings: EntraToken) -> None:
     ctx.measure("token_lifetime_seconds", token.expires - token.issued)
     with ctx.step("claims"):
         _judge(ctx, tenant, settings, token)
-    if settings.resource == "graph" and kind_of(tenant) is not None and token.roles & READERS:
-        await _find_expiry(ctx, tenant, token)
+    kind = kind_of(tenant)
+    if settings.resource == "graph" and kind is not None and token.roles & READERS:
+        await _find_expiry(ctx, tenant, token, kind)
 
 
 def _address(tenant: Tenant, resource: str) -> str:
@@ -151,19 +152,18 @@ def _mismatch(message: str) -> Failed:
     return Failed(Reason.CONTENT_MISMATCH, message)
 
 
-async def _find_expiry(ctx: Context, tenant: Tenant, token: Token) -> None:
+async def _find_expiry(ctx: Context, tenant: Tenant, token: Token, kind: Kind) -> None:
     """Find out when our credential ends. Whatever goes wrong here is no outage of the sign-in, and must not take the run's time."""
     try:
         async with asyncio.timeout(min(_EXPIRY_SECONDS, ctx.deadline - perf_counter() - _SPARE_SECONDS)):
             with ctx.step("expiry"):
-                end = await ask_expiry(ctx, tenant, token)
+                end = await ask_expiry(ctx, tenant, token, kind)
     except Stopped as stopped:
         ctx.evidence("credential_expires", f"unknown: {stopped.message}")
     except TimeoutError:
         ctx.evidence("credential_expires", "unknown: no answer in time")
     else:
-        if end is not None:
-            ctx.evidence("credential_expires", datetime.fromtimestamp(end, UTC).isoformat(timespec="seconds"))
+        ctx.evidence("credential_expires", datetime.fromtimestamp(end, UTC).isoformat(timespec="seconds"))
 
 
 def costs(settings: EntraToken) -> tuple[Cost, ...]:

@@ -3,7 +3,6 @@
 learn.microsoft.com/graph/api/application-get
 """
 
-import binascii
 from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -37,17 +36,14 @@ class CredentialExpiry:
     known: dict[tuple[str, Kind], float] = field(default_factory=dict)
 
 
-async def ask_expiry(ctx: Context, tenant: Tenant, token: Token) -> float | None:
-    """Ask within an open step when the credential in use ends (Unix seconds), and remember it; None where none of ours is registered.
+async def ask_expiry(ctx: Context, tenant: Tenant, token: Token, kind: Kind) -> float:
+    """Ask within an open step when the credential in use, which is of this kind, ends (Unix seconds), and remember it.
 
     Raises:
         Failed: as `call`; NOT_FOUND where the registration does not have our credential; CONTENT_MISMATCH.
         Inconclusive: as `call`.
 
     """
-    kind = kind_of(tenant)
-    if kind is None:
-        return None
     path = f"/applications(appId='{segment(tenant.client_id)}')"
     query = (("$select", "passwordCredentials,keyCredentials"),)
     answer = await call(ctx, tenant, token, Service.DIRECTORY, "GET", path, query=query)
@@ -99,7 +95,7 @@ def _thumbprint(text: object) -> bytes:
             return bytes.fromhex(text)
         raw = b64decode(text, validate=True)
         return bytes.fromhex(raw.decode("ascii")) if len(raw) == 40 else raw  # noqa: PLR2004 - the same
-    except (ValueError, binascii.Error):
+    except ValueError:
         return b""
 
 

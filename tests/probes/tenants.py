@@ -11,13 +11,13 @@ from agent.drill import graph
 from agent.drill.entra.site import login_site
 from agent.drill.hosting import serve_sites
 from agent.drill.world import World
-from probes.core.context import Shared
+from probes.core.context import Secrets, Shared
 from probes.core.contract import Secret
 from probes.lib.tenant import Credential, Hosts, Tenant, Tenants
 from probes.lib.tls import Trust
 from tests.fakes.certificates import ca_file
 from tests.fakes.identity import CLIENT_ID, TENANT_ID
-from tests.lib.signing_in import SECRET, shared
+from tests.lib.signing_in import SECRET, inline, shared
 
 
 def fake(host: str, credential: Credential | None = None, **more: Any) -> Tenant:
@@ -32,9 +32,9 @@ def fake(host: str, credential: Credential | None = None, **more: Any) -> Tenant
     )
 
 
-def among(tenant: Tenant, state_dir: Path | None = None) -> Shared:
+def among(tenant: Tenant, state_dir: Path | None = None, secrets: Secrets = inline) -> Shared:
     """Return what runs share whose tenant is this one, by the name of contoso."""
-    value = shared(state_dir=None if state_dir is None else str(state_dir))
+    value = shared(state_dir=None if state_dir is None else str(state_dir), secrets=secrets)
     value.part(Tenants).put({"contoso": tenant})
     return value
 

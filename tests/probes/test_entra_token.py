@@ -3,7 +3,7 @@
 import asyncio
 import time
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +180,8 @@ def thumbprint() -> bytes:
 async def test_the_end_of_our_certificate_is_found_by_its_thumbprint(form: str) -> None:
     digits = thumbprint().hex().upper()
     written = {"digits": digits, "bytes": b64encode(thumbprint()).decode(), "digits as bytes": b64encode(digits.encode()).decode()}[form]
-    keys = [{"customKeyIdentifier": "AAAA", "endDateTime": "2027-01-01T00:00:00Z"}, {"customKeyIdentifier": written, "endDateTime": END}]
+    others = [{"customKeyIdentifier": other, "endDateTime": "2027-01-01T00:00:00Z"} for other in ("AAAA", "!", None)]
+    keys = [*others, {"customKeyIdentifier": written, "endDateTime": END}]
     credential = Credential(certificate=Where(inline=certificate()))
     ended, _, known = await run(both(given(claims=READER), registration(keyCredentials=keys)), credential)
     assert (ended.outcome, known) == (Outcome.OK, {("contoso", "certificate"): END_SECONDS})
@@ -216,6 +217,28 @@ async def test_a_registration_that_never_comes_does_not_take_the_run() -> None:
 async def test_a_credential_without_an_end_is_not_looked_up() -> None:
     ended, asked, _ = await run(lambda _: given(claims=READER), Credential(federated_token=Where(inline="token")))
     assert (ended.outcome, len(asked)) == (Outcome.OK, 1)
+
+
+async def test_a_certificate_that_is_gone_by_then_is_no_failure() -> None:
+    asked: list[str] = []
+
+    def answer(one: Asked) -> web.Response | Awaitable[web.Response]:
+        asked.append(one.path)
+        return both(given(claims=READER), registration())(one)
+
+    def read(secret: Where) -> str:
+        assert secret.file == "fogbell.pem"
+        return certificate() if len(asked) < 2 else "half a file"
+
+    async with identity(answer) as served:
+        tenant = fake(served.host, Credential(certificate=Where(file="fogbell.pem")))
+        ended = await once("entra_token", shared=among(tenant, secrets=read), tenant="contoso")
+    assert (ended.outcome, dict(ended.evidence)["credential_expires"]) == (Outcome.OK, "unknown: the certificate's file cannot be read")
+
+
+@pytest.mark.parametrize(("resource", "calls"), [("graph", 2), ("exchange", 1)])
+def test_what_it_costs_is_a_token_and_a_look_at_the_registration(resource: str, calls: int) -> None:
+    assert sum(cost.calls for cost in PROBE.costs(EntraToken(resource=resource))) == calls
 
 
 @pytest.mark.parametrize("resource", ["http://x.example.org", "mail", ""])
