@@ -287,3 +287,20 @@ async def test_graph_can_be_asked_for_by_its_address_in_this_world(login: Login)
     login.world.listens("graph", 4443)
     reply = await login.app_token(scope="https://localhost:4443/.default")
     assert "Mail.Send" in login.claims(reply, "https://localhost:4443")["roles"]
+
+
+@pytest.mark.parametrize("end", ["oauth2/v2.0/token", "v2.0"])
+async def test_an_assertion_may_name_the_tenant_otherwise_than_the_address_does(login: Login, end: str) -> None:
+    login.app.certificates.append(certificate())
+    text = assertion(login, aud=login.world.url("login", f"/{login.world.tenant_id}/{end}"))
+    form = {"scope": DEFAULT, "client_assertion_type": ASSERTION, "client_assertion": text}
+    assert (await login.token("client_credentials", login.world.domain, **form)).status == 200
+
+
+async def test_an_app_that_goes_on_looping_stays_stopped(login: Login) -> None:
+    login.directory.settings.loop_requests = 2
+    statuses = []
+    for _ in range(6):
+        statuses.append((await login.app_token()).status)
+        login.clock.forward(20)
+    assert statuses == [200, 200, 400, 400, 400, 400]

@@ -186,3 +186,10 @@ async def test_a_password_alone_is_not_enough_where_a_second_factor_is_asked(log
 
 async def test_without_offline_access_there_is_no_refresh_token(login: Login) -> None:
     assert (await sign_in(login, scope="User.Read")).body.keys() == {"token_type", "scope", "expires_in", "ext_expires_in", "access_token"}
+
+
+async def test_a_code_is_typed_once(login: Login) -> None:
+    code = await start(login)
+    await login.person_signs_in(code["user_code"])
+    assert (await login.person_signs_in(code["user_code"], "cancel")).numbers == {70018}
+    assert (await login.token(DEVICE, device_code=code["device_code"])).status == 200

@@ -133,7 +133,6 @@ class Grants:
             times.popleft()
         times.append(now)
         if len(times) > settings.loop_requests:
-            times.pop()
             raise EntraError(50196)
 
     def client_credentials(self, request: Request) -> dict[str, Any]:

@@ -33,6 +33,8 @@ _HEADERS = {
 }
 _KEPT_A_DAY = {"Cache-Control": "max-age=86400, private"}
 _REGIONS = {"na": "EUS", "eu": "WEULR1", "apac": "SEASLR1", "gb": "UKSLR1"}
+_AUDIENCES = ("oauth2/v2.0/token", "oauth2/token", "v2.0", "")
+"""What an assertion may call us, behind the tenant: the token endpoint, or the issuer."""
 _BUILD = "2.1.22204.4"
 
 
@@ -190,10 +192,9 @@ class _Login:
         if not call.form.get("grant_type"):
             raise EntraError(900144, parameter="grant_type")
         form = _with_basic(call.request, dict(call.form))
-        here = self._world.url("login", f"/{call.tenant}")
-        audiences = {f"{here}/oauth2/v2.0/token", f"{here}/oauth2/token", f"{here}/v2.0", f"{here}/"}
-        named = {one.replace(call.tenant, self._world.tenant_id) for one in audiences}
-        request = Request(form, self._app(form), self._tenant(call), frozenset(audiences | named))
+        names = (call.tenant, self._world.tenant_id)
+        audiences = frozenset(self._world.url("login", f"/{name}/{end}") for name in names for end in _AUDIENCES)
+        request = Request(form, self._app(form), self._tenant(call), audiences)
         return _json(self._world.of(Grants).token(request))
 
     def _refuse(self, call: _Call, failure: EntraError) -> web.Response:
