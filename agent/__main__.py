@@ -307,6 +307,31 @@ async def _compare(wanted: "Sequence[Demand]", configuration: Configuration) -> 
 
 
 @app.command()
+def login(name: Annotated[str, typer.Argument(metavar="TENANT", help="Name of the tenant.")], config: ConfigPath) -> None:
+    """Sign the probe user of a tenant in, for probes that act for a person. Exit: 0 signed in, 1 not, 2 configuration."""
+    from agent.login import login as sign_in  # noqa: PLC0415
+    from agent.login import scopes_for  # noqa: PLC0415
+
+    configuration = _load(config, secrets=False)
+    tenant = configuration.tenants.get(name)
+    if tenant is None:
+        names = ", ".join(configuration.tenants) or "none"
+        raise _stop(f"fogbell: no tenant is called {name!r}; there are: {names}", EXIT_CONFIGURATION)
+    if configuration.state_dir is None:
+        raise _stop("fogbell: a sign-in needs state_dir in the configuration, to keep its refresh token", EXIT_CONFIGURATION)
+    machine.prepare()
+    try:
+        with logging_to(level="warning"):
+            _on_loop(sign_in(name, tenant, scopes_for(tenant, name, configuration.jobs), _shared(configuration), typer.echo))
+    except Stopped as stopped:
+        raise _stop(f"fogbell: nobody is signed in: {stopped.message}", EXIT_FAILED) from None
+    except TimeoutError:
+        raise _stop("fogbell: nobody is signed in: the identity provider does not answer", EXIT_FAILED) from None
+    except KeyboardInterrupt:
+        raise _stop("fogbell: given up; nothing was stored", EXIT_FAILED) from None
+
+
+@app.command()
 def docs(*, check_only: Annotated[bool, typer.Option("--check", help="Only say whether the pages are current.")] = False) -> None:
     """Write the generated pages: config/reference.md and config/schema.json."""
     from agent.docs import generate  # noqa: PLC0415

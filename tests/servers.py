@@ -11,6 +11,7 @@ PACKAGES = {
     "amtool": "prometheus-alertmanager",
     "blackbox_exporter": "prometheus-blackbox-exporter",
     "curl": "curl",
+    "java": "default-jre-headless",
     "ldns-keygen": "ldnsutils",
     "ldns-signzone": "ldnsutils",
     "nginx": "nginx-light",
@@ -25,6 +26,7 @@ PACKAGES = {
 }
 """Program to the Debian package that brings it; a program that is not here has a package of its own name."""
 
+_FETCHED = Path(__file__).parent.parent / ".cache"
 _PLACES = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -39,7 +41,18 @@ def require(program: str) -> str:
     found = find(program)
     if found is not None:
         return found
-    message = f"{program} is not installed (Debian package: {PACKAGES.get(program, program)})"
+    raise _missing(f"{program} is not installed (Debian package: {PACKAGES.get(program, program)})")
+
+
+def require_keycloak() -> Path:
+    """Path of Keycloak's archive, which `.ci/run` fetches from Maven Central. Skips or fails as `require`."""
+    found = sorted(_FETCHED.glob("keycloak-quarkus-dist-*.zip"))
+    if found:
+        return found[-1]
+    raise _missing(f"there is no Keycloak in {_FETCHED.name}/ (.ci/run fetches it from Maven Central)")
+
+
+def _missing(message: str) -> BaseException:
     if os.environ.get("FOGBELL_REQUIRE_SERVERS") == "1":
-        pytest.fail(f"{message}, and FOGBELL_REQUIRE_SERVERS=1 says it must be", pytrace=False)
-    pytest.skip(message)
+        return pytest.fail.Exception(f"{message}, and FOGBELL_REQUIRE_SERVERS=1 says it must be", pytrace=False)
+    return pytest.skip.Exception(message)
