@@ -114,6 +114,7 @@ def _words(demand: Demand) -> dict[str, Any]:
         "credential": tenant.credential,
         "machine": "" if identity is None else identity.client_id or tenant.client_id,
         "step": _steps(),
+        "new_environment": _new_environment(tenant, cloud_of(tenant)),
         "to_graph": partial(_to_graph, tenant, cloud_of(tenant)),
         "rights": _rights(demand),
         "application": _resources(demand, Grant.APPLICATION),
@@ -141,11 +142,15 @@ def _steps() -> Callable[[], int]:
     return lambda: next(numbers)
 
 
-def _to_graph(tenant: Tenant, cloud: Cloud, rights: Iterable[str]) -> str:
-    """Return the commands that sign the administrator in to Microsoft Graph with these rights of his own."""
+def _new_environment(tenant: Tenant, cloud: Cloud) -> str:
+    """Return the command that makes the hosts of a cloud known that Microsoft Graph PowerShell has no name for, or ""."""
     login, graph = quoted(f"https://{tenant.where.login}"), quoted(f"https://{tenant.where.graph}")
-    named = f"Add-MgEnvironment -Name {cloud.graph} -AzureADEndpoint {login} -GraphEndpoint {graph}\n" if tenant.hosts else ""
-    return f"{named}Connect-MgGraph -NoWelcome -TenantId {quoted(tenant.tenant_id)} -Environment {cloud.graph} -Scopes {listed(rights)}"
+    return f"Add-MgEnvironment -Name {cloud.graph} -AzureADEndpoint {login} -GraphEndpoint {graph}" if tenant.hosts else ""
+
+
+def _to_graph(tenant: Tenant, cloud: Cloud, rights: Iterable[str]) -> str:
+    """Return the command that signs the administrator in to Microsoft Graph with these rights of his own."""
+    return f"Connect-MgGraph -NoWelcome -TenantId {quoted(tenant.tenant_id)} -Environment {cloud.graph} -Scopes {listed(rights)}"
 
 
 def _rights(demand: Demand) -> list[str]:

@@ -1,6 +1,9 @@
 # Tenant {{ demand.name }}: PowerShell 7 with the module Microsoft.Graph.
 # What is there already stays; only the credential is added anew by each run.
 $ErrorActionPreference = 'Stop'
+{% if new_environment %}
+{{ new_environment }}
+{% endif %}
 {{ to_graph(rights) }}
 
 # {{ step() }}. App registration and service principal

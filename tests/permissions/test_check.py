@@ -1,0 +1,121 @@
+"""What is granted beside what is needed: pure, and asked of a simulated tenant over TLS."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from agent.__main__ import app
+from agent.drill.entra.directory import EXCHANGE, GRAPH, Directory
+from agent.drill.tenant import Tenant, tenant
+from agent.permissions.compare import compared
+from agent.permissions.page import told
+from probes.core.needs import Api, Grant
+from tests.permissions.kinds import EVERYTHING, demand
+
+NEEDED = {"Organization.Read.All", "ServiceHealth.Read.All"}
+EVERY_MAILBOX = "granted in Entra it reaches every mailbox; RBAC for Applications adds to that and takes nothing away"
+
+CASES: dict[str, tuple[Api, Grant, set[str], list[str]]] = {
+    "just what is needed": (
+        Api.GRAPH,
+        Grant.APPLICATION,
+        {"OnlineMeetings.ReadWrite.All", "Organization.Read.All", "ServiceHealth.Read.All", "Sites.Selected"},
+        ["Microsoft Graph, application: exactly what is needed"],
+    ),
+    "too little": (
+        Api.EXCHANGE,
+        Grant.APPLICATION,
+        set(),
+        ["Office 365 Exchange Online, application: missing full_access_as_app"],
+    ),
+    "too much": (
+        Api.EXCHANGE,
+        Grant.APPLICATION,
+        {"full_access_as_app", "IMAP.AccessAsApp"},
+        ["Office 365 Exchange Online, application: beyond need IMAP.AccessAsApp: no probe needs it"],
+    ),
+    "mail for every mailbox": (
+        Api.EXCHANGE,
+        Grant.APPLICATION,
+        {"full_access_as_app", "SMTP.SendAsApp"},
+        [
+            f"Office 365 Exchange Online, application: beyond need SMTP.SendAsApp: {EVERY_MAILBOX}",
+        ],
+    ),
+    "signing in itself": (
+        Api.GRAPH,
+        Grant.DELEGATED,
+        {"ChatMessage.Send", "openid", "profile", "email", "offline_access"},
+        ["Microsoft Graph, delegated: exactly what is needed"],
+    ),
+    "the other sort": (
+        Api.GRAPH,
+        Grant.DELEGATED,
+        {"ChatMessage.Send", "ServiceHealth.Read.All"},
+        ["Microsoft Graph, delegated: beyond need ServiceHealth.Read.All: is needed as an application permission only"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("api", "grant", "held", "lines"), CASES.values(), ids=CASES)
+def test_what_is_missing_and_what_is_too_much(api: Api, grant: Grant, held: set[str], lines: list[str], tmp_path: Path) -> None:
+    assert told(compared(demand(tmp_path, EVERYTHING), api, grant, held)) == lines
+
+
+def test_an_application_permission_that_is_needed_as_delegated_is_told_apart(tmp_path: Path) -> None:
+    (line,) = told(compared(demand(tmp_path, "[{name: chat, kind: chat}]"), Api.GRAPH, Grant.APPLICATION, {"ChatMessage.Send"}))
+    assert line.endswith("ChatMessage.Send: is needed as a delegated permission only")
+
+
+@pytest.fixture
+async def contoso(tmp_path: Path) -> AsyncIterator[Tenant]:
+    """Run a tenant whose application may do just what the probes of its configuration need."""
+    async with tenant(tmp_path) as running:
+        directory = running.world.of(Directory)
+        directory.grant(running.world.app_id, NEEDED)
+        directory.grant(running.world.app_id, (), EXCHANGE)
+        yield running
+
+
+async def checked(running: Tenant, *more: str) -> tuple[int, str]:
+    """Return exit code and output of `fogbell permissions --check`, run in a thread since the tenant has the loop."""
+    arguments = ["permissions", "--check", "--config", str(running.config), *more]
+    done = await asyncio.to_thread(CliRunner().invoke, app, arguments)
+    assert running.world.secret not in done.output
+    assert "eyJ" not in done.output
+    return done.exit_code, done.output
+
+
+async def test_a_tenant_that_grants_just_what_is_needed_is_right(contoso: Tenant) -> None:
+    code, output = await checked(contoso)
+    assert code == 0, output
+    assert "Microsoft Graph, application: exactly what is needed" in output
+
+
+async def test_what_a_tenant_lacks_and_what_it_grants_beyond_is_told(contoso: Tenant) -> None:
+    directory = contoso.world.of(Directory)
+    directory.grant(contoso.world.app_id, {"Organization.Read.All", "Mail.ReadWrite"}, GRAPH)
+    directory.grant(contoso.world.app_id, {"full_access_as_app"}, EXCHANGE)
+    code, output = await checked(contoso)
+    assert code == 1
+    lines = [line.strip() for line in output.splitlines()[1:]]
+    assert lines == [
+        "Microsoft Graph, application: missing ServiceHealth.Read.All",
+        "Microsoft Graph, application: beyond need Mail.ReadWrite: no probe needs it",
+        "Office 365 Exchange Online, application: beyond need full_access_as_app: no probe needs it",
+    ]
+
+
+async def test_without_a_token_nothing_is_compared_and_the_reason_is_told(contoso: Tenant) -> None:
+    contoso.secret_file.write_text("wrong")
+    code, output = await checked(contoso)
+    assert code == 1
+    assert "cannot be compared: credential_invalid: " in output
+
+
+async def test_a_tenant_that_is_not_in_the_configuration_is_a_mistake_of_it(contoso: Tenant) -> None:
+    code, output = await checked(contoso, "--tenant", "fabrikam")
+    assert (code, output) == (2, "fogbell: there is no tenant 'fabrikam'; there are: contoso\n")
