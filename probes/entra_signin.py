@@ -114,7 +114,7 @@ def _endpoint(tenant: Tenant, document: dict[str, Any], name: str) -> Url:
         url = parse(text if isinstance(text, str) and len(text) <= _LONGEST_ADDRESS else "")
     except ValueError as error:
         raise _mismatch(f"the OpenID configuration has no {name}") from error
-    if url.scheme != "https" or not (url.authority == tenant.where.login or is_sign_in_host(url.host)):
+    if url.origin != parse(f"https://{tenant.where.login}").origin and not (url.scheme == "https" and is_sign_in_host(url.host)):
         raise _mismatch(f"the OpenID configuration has a {name} at {url.scheme}://{url.authority}, which is no sign-in host")
     return url
 

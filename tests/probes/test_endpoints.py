@@ -289,3 +289,10 @@ async def test_the_list_of_the_simulated_tenant_is_read_and_its_hosts_are_reache
         ended = await run(world.url("endpoints"), tls=trust, tenant_name="contoso", shared=Shared(names, read))
     assert (ended.failed_step, ended.reason) == (step, reason), ended.message
     assert (measured(ended)["hosts"], measured(ended)["hosts_failed"], measured(ended)["version"]) == (8, 0, 2026102900)
+
+
+async def test_the_list_comes_through_a_proxy_and_hosts_are_reached_without_it() -> None:
+    async with hostile.proxy() as (_, through), listening() as port, service([entry("one.test", tcpPorts=str(port))]) as (url, _):
+        ended = await run(url, proxy=f"http://127.0.0.1:{through}")
+    assert (ended.outcome, ended.message) == (Outcome.OK, "")
+    assert ["proxy" in dict(step.phases) for step in ended.steps] == [True, True, False, False]

@@ -170,3 +170,12 @@ async def test_each_portal_of_the_simulated_tenant_is_seen_as_it_is(
         other = await once("portal", portal="purview", url=world.url("purview", "/"), tls=trust)
     assert (ended.failed_step, ended.reason) == (step, reason), ended.message
     assert (other.outcome, dict(other.evidence)["redirect"]) == (Outcome.OK, "302 to localhost")
+
+
+async def test_a_portal_is_reached_through_a_proxy_whose_refusal_is_its_own() -> None:
+    async with hostile.proxy() as (_, port):
+        well = await run(answers(), proxy=f"http://127.0.0.1:{port}")
+    async with hostile.proxy_refuses() as (_, port):
+        ill = await run(answers(), proxy={"url": f"http://127.0.0.1:{port}"})
+    assert (well.outcome, dict(well.evidence)["proxy"] != "", "proxy" in phases(well)) == (Outcome.OK, True, True)
+    assert (ill.failed_step, ill.reason, ill.code) == ("request", Reason.PROXY_REFUSED, "403")
