@@ -13,13 +13,14 @@ The application permission Organization.Read.All is needed.
 """
 
 from probes.core.context import Context
-from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Settings, Workload
+from probes.core.contract import Failed, Layer, Place, Probe, Settings, Workload
 from probes.core.needs import Cost, Permission, Service
 from probes.core.reasons import Reason
-from probes.lib.graph import call, items
+from probes.lib.graph import MEASUREMENTS, call, items, tell_missing
 from probes.lib.tenant import tenant_of
-from probes.lib.tls import EXPIRY
 from probes.lib.tokens import token_for
+
+_NEEDS = (Permission("Organization.Read.All", "read the tenant's own entry"),)
 
 
 class GraphPing(Settings):
@@ -31,6 +32,7 @@ async def run(ctx: Context, _: GraphPing) -> None:
     tenant = tenant_of(ctx)
     with ctx.step("token"):
         token = await token_for(ctx, tenant)
+        tell_missing(ctx, token, _NEEDS)
     with ctx.step("organization"):
         answer = await call(ctx, tenant, token, Service.DIRECTORY, "GET", "/organization", query=(("$select", "id,displayName"),))
         ids = [str(found.get("id")).lower() for found in items(answer)]
@@ -44,10 +46,10 @@ PROBE = Probe(
     # The gateway in front of all services, as the kind http has it for the same host; what fails behind it is not seen from here.
     place=lambda _: Place(Layer.EDGE, Workload.ENTRA),
     steps=("token", "organization"),
-    measurements=(Measurement(EXPIRY, "When the server's certificate expires; of several met in one run, the first to."),),
+    measurements=MEASUREMENTS,
     interval=60.0,
     floor=30.0,
     tenant=True,
-    permissions=lambda _: (Permission("Organization.Read.All", "read the tenant's own entry"),),
+    permissions=lambda _: _NEEDS,
     costs=lambda _: (Cost(Service.DIRECTORY, calls=1),),
 )

@@ -42,9 +42,8 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Settings, Workload
 from probes.core.needs import Cost, Permission, Service
 from probes.core.reasons import Reason
-from probes.lib.graph import pages
+from probes.lib.graph import MEASUREMENTS, pages, tell_missing
 from probes.lib.tenant import tenant_of
-from probes.lib.tls import EXPIRY
 from probes.lib.tokens import token_for
 
 OTHER = "other"
@@ -77,6 +76,7 @@ _AILING = """
 STATES = dict.fromkeys(_HEALTHY.lower().split(), 1) | dict.fromkeys(_AILING.lower().split(), 0)
 """State (serviceHealthStatus in Graph's metadata, in small letters) to healthy: 1 or 0."""
 
+_NEEDS = (Permission("ServiceHealth.Read.All", "read the state of services and open issues"),)
 _SPELLED = {product.lower(): product for product in PRODUCTS}
 
 
@@ -113,6 +113,7 @@ async def run(ctx: Context, settings: ServiceHealth) -> None:
     tenant = tenant_of(ctx)
     with ctx.step("token"):
         token = await token_for(ctx, tenant)
+        tell_missing(ctx, token, _NEEDS)
     with ctx.step("overviews"):
         overviews = await pages(ctx, tenant, token, Service.SERVICE_HEALTH, f"{_ROOT}/healthOverviews", limit=_BYTES)
         told = _states(ctx, overviews)
@@ -202,11 +203,11 @@ PROBE = Probe(
             "When Microsoft wrote the earliest post of all open issues of the service; absent where none is open.",
             _LABELS,
         ),
-        Measurement(EXPIRY, "When the server's certificate expires; of several met in one run, the first to."),
+        *MEASUREMENTS,
     ),
     interval=300.0,
     floor=120.0,
     tenant=True,
-    permissions=lambda _: (Permission("ServiceHealth.Read.All", "read the state of services and open issues"),),
+    permissions=lambda _: _NEEDS,
     costs=lambda _: (Cost(Service.SERVICE_HEALTH, calls=2),),
 )

@@ -16,6 +16,7 @@ from agent.docs.schema import Node, read_models
 from agent.docs.words import meaning_of, type_of
 from probes import REGISTRY
 from probes.core.contract import Measurement, Probe, Settings
+from probes.lib.tls import EXPIRY
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "config/example.yml"
@@ -170,6 +171,12 @@ def test_steps_and_measurements_that_a_kind_uses_are_declared(kind: str) -> None
 
 def test_an_undeclared_step_is_found() -> None:
     assert literals(module_of("http"), "step") - {"request"}
+
+
+@every_kind
+def test_a_kind_that_signs_in_declares_what_every_connection_with_tls_measures(kind: str) -> None:
+    names = {measurement.name for measurement in REGISTRY[kind].measurements}
+    assert EXPIRY in names or not REGISTRY[kind].tenant
 
 
 @every_kind

@@ -18,13 +18,14 @@ from typing import Any
 from urllib.parse import quote
 
 from probes.core.context import Context
-from probes.core.contract import Failed
-from probes.core.needs import Service
+from probes.core.contract import Failed, Measurement
+from probes.core.needs import Grant, Permission, Service
 from probes.core.reasons import Reason
 from probes.lib.graph_error import forget, stopped_by, tell
 from probes.lib.http import BODY_BYTES, USER_AGENT, Headers, Request, Response, Wanted, fetch
 from probes.lib.proxy import route_to
 from probes.lib.tenant import Tenant
+from probes.lib.tls import EXPIRY
 from probes.lib.tokens import Token, Tokens, token_for
 from probes.lib.url import Url, join, parse
 from probes.lib.usage import Usage
@@ -33,6 +34,8 @@ MOST_PAGES = 50
 """Pages of one list at most."""
 QUEUED_SECONDS = 0.020
 """A wait for our own calls that is longer than this makes the run's times upper bounds."""
+MEASUREMENTS = (Measurement(EXPIRY, "When the certificate of Microsoft Graph's server expires, in Unix time."),)
+"""What calls to Graph measure: every kind that makes some declares it."""
 QUEUE = "queue"
 """Phase in which a run waits for calls of our own."""
 
@@ -163,6 +166,14 @@ def items(answer: Answer) -> list[dict[str, Any]]:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise Failed(Reason.CONTENT_MISMATCH, "the answer is no list of objects")
     return value
+
+
+def tell_missing(ctx: Context, token: Token, needed: Iterable[Permission]) -> None:
+    """Keep as evidence which of the least permissions a token lacks. A wider one may do as well, so that this alone is no failure."""
+    grant, has = (Grant.DELEGATED, token.scopes) if token.scopes else (Grant.APPLICATION, token.roles)
+    missing = [one.name for one in needed if one.grant is grant and one.name not in has]
+    if missing:
+        ctx.evidence("missing_permissions", " ".join(missing))
 
 
 def segment(text: str) -> str:

@@ -15,16 +15,13 @@ def retry_after(field: str | None, date: str | None = None) -> float:
     text = (field or "").strip()
     if text.isascii() and text.isdigit():
         return min(float(text[:12]), MOST_SECONDS)
-    try:
-        when = parsedate_to_datetime(text).timestamp()
-    except ValueError:
-        return 0.0
-    return min(max(when - (moment(date) or time.time()), 0.0), MOST_SECONDS)
+    when = moment(text)
+    return 0.0 if when is None else min(max(when - (moment(date) or time.time()), 0.0), MOST_SECONDS)
 
 
 def moment(date: str | None) -> float | None:
     """Return the Unix time of a Date field, None where it holds none."""
     try:
         return parsedate_to_datetime(date or "").timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

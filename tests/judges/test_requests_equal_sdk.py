@@ -112,7 +112,10 @@ SENT = [
     ),
     pytest.param(of_kind("service_health"), ISSUES, _of_issues, id="issues"),
     pytest.param(
-        lambda script: ask_expiry(context(shared(script.tenant)), script.tenant, script.token), 0, _of_application, id="application"
+        lambda script: ask_expiry(context(shared(script.tenant)), script.tenant, script.token, "secret"),
+        0,
+        _of_application,
+        id="application",
     ),
     pytest.param(
         asks(

@@ -10,9 +10,9 @@ from agent.job import Job
 from agent.runner import run_once
 from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Outcome, Place, Probe, Settings, Stopped, Workload
-from probes.core.needs import Service
+from probes.core.needs import Grant, Permission, Service
 from probes.core.reasons import Reason
-from probes.lib.graph import Answer, Lanes, address, call, pages, segment
+from probes.lib.graph import Answer, Lanes, address, call, pages, segment, tell_missing
 from probes.lib.tokens import Token, Tokens
 from probes.lib.usage import Usage
 from tests.fakes.graph import Asked, answer, context, error, scripted, shared, tenant_at, token
@@ -226,6 +226,24 @@ async def test_an_old_token_that_is_refused_is_not_used_again(age: float, kept: 
             await call(context(parts), script.tenant, given, Service.GRAPH, "GET", "/me")
         again = await tokens.token(context(parts), script.tenant, resource, fresh=False, delegated=False)
     assert (again is given) is kept
+
+
+@pytest.mark.parametrize(
+    ("claims", "missing"),
+    [
+        ({"roles": ["Mail.Send"]}, None),
+        ({"roles": ["Mail.Read"]}, "Mail.Send"),
+        ({}, "Mail.Send"),
+        ({"scp": "Chat.Create"}, "ChatMessage.Send"),
+        ({"scp": "ChatMessage.Send Chat.Create"}, None),
+    ],
+    ids=["has it", "has another", "has none", "a person has another", "a person has it"],
+)
+def test_least_permissions_that_a_token_lacks_are_evidence(claims: dict[str, Any], missing: str | None) -> None:
+    ctx = context(shared(tenant_at("graph.microsoft.com")))
+    needed = (Permission("Mail.Send", "send"), Permission("ChatMessage.Send", "post", Grant.DELEGATED))
+    tell_missing(ctx, token(**claims), needed)
+    assert ctx.evidence_found.get("missing_permissions") == missing
 
 
 async def test_every_call_is_counted_with_the_one_that_fails() -> None:
