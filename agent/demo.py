@@ -21,7 +21,6 @@ import typer
 
 from agent.address import Address, written
 from agent.drill.outage import Outage
-from probes import REGISTRY
 
 if TYPE_CHECKING:
     from agent.drill.tenant import Tenant
@@ -33,6 +32,8 @@ _HEALTHY_SECONDS = 15.0
 """How long all is well before an outage."""
 _PLAY_SECONDS = 180.0
 """How long an outage takes when no speed is asked for."""
+_WHOLE = 10.0
+"""Speed from which its fraction is not worth reading."""
 
 
 class DemoError(Exception):
@@ -136,7 +137,7 @@ async def _tenant(folder: Path) -> AsyncIterator["Tenant"]:
         from agent.drill.tenant import tenant  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise DemoError(f"this needs the package {error.name}: install fogbell with its extra, pip install 'fogbell[drill]'") from error
-    async with tenant(folder, REGISTRY) as running:
+    async with tenant(folder) as running:
         yield running
 
 
@@ -233,13 +234,17 @@ def _programme(show: Show) -> list[str]:
         return ["All of it is well and stays so; --outage R01 plays the outage of January 2026."]
     outage, second = show.outage, 60 / show.pace
     lines = [
-        f"All is well for {_HEALTHY_SECONDS:.0f} s. Then comes {outage.id}, {show.pace:.3g} times as fast as it was:",
+        f"All is well for {_HEALTHY_SECONDS:.0f} s. Then comes {outage.id}, {_times(show.pace)} times as fast as it was:",
         f"  {outage.title}",
     ]
     for phase in outage.phases:
         after = _HEALTHY_SECONDS + (phase.first - outage.begins) * second
         lines.append(f"  after {after:4.0f} s, for {(phase.until - phase.first) * second:4.0f} s: {phase.what}")
     return [*lines, f"  after {_HEALTHY_SECONDS + outage.minutes * second:4.0f} s: all is well again"]
+
+
+def _times(pace: float) -> str:
+    return f"{pace:,.0f}" if pace >= _WHOLE else f"{pace:g}"
 
 
 def _end(show: Show) -> str:

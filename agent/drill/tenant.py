@@ -1,8 +1,7 @@
 """The whole simulated tenant at once: every host, name server, mail server, and a configuration that watches them."""
 
 import os
-import re
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -64,10 +63,8 @@ def _sites(world: World) -> tuple[Site, ...]:
 
 
 @asynccontextmanager
-async def tenant(folder: Path, kinds: Collection[str], world: World | None = None) -> AsyncIterator[Tenant]:
+async def tenant(folder: Path, world: World | None = None) -> AsyncIterator[Tenant]:
     """Run a tenant while the block runs. Its authority, client secret and ready configuration are files in `folder`, which must be there.
-
-    The configuration has probes of these `kinds` only.
 
     Raises:
         OSError: where the folder cannot be written.
@@ -80,25 +77,19 @@ async def tenant(folder: Path, kinds: Collection[str], world: World | None = Non
             await stack.enter_async_context(serve_site(here, site, authority))
         dns = await stack.enter_async_context(serve_names(zone_of(here), lambda name: here.faults.first(Dns, "dns", name=name)))
         smtp = await stack.enter_async_context(serve_greeting(MAIL_HOST, Contexts(authority, (MAIL_HOST,)), here.faults))
-        yield _with_files(here, authority, folder, kinds, (dns, smtp))
+        yield _with_files(here, authority, folder, dns, smtp)
 
 
-def _with_files(world: World, authority: trustme.CA, folder: Path, kinds: Collection[str], ports: tuple[int, int]) -> Tenant:
-    """Write authority, secret and configuration; `ports` are those of name server and mail server."""
-    made = Tenant(world, folder / "authority.pem", folder / "client_secret", folder / "tenant.yml", *ports)
+def _with_files(world: World, authority: trustme.CA, folder: Path, dns: int, smtp: int) -> Tenant:
+    """Write authority, secret and configuration."""
+    made = Tenant(world, folder / "authority.pem", folder / "client_secret", folder / "tenant.yml", dns, smtp)
     authority.cert_pem.write_to_path(str(made.ca_file))
     made.secret_file.unlink(missing_ok=True)
     with os.fdopen(os.open(made.secret_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ALONE), "w", encoding="utf-8") as file:
         file.write(world.secret)
-    text = (resources.files("agent.drill") / "tenant.yml").read_text(encoding="utf-8")
-    made.config.write_text(Template(_of_kinds(text, kinds)).substitute(_words(made, folder)), encoding="utf-8")
+    template = Template((resources.files("agent.drill") / "tenant.yml").read_text(encoding="utf-8"))
+    made.config.write_text(template.substitute(_words(made, folder)), encoding="utf-8")
     return made
-
-
-def _of_kinds(text: str, kinds: Collection[str]) -> str:
-    """Leave out the probes of kinds that the agent does not have."""
-    parts = re.split(r"(?m)^(?=  - name: |  # )", text)
-    return "".join(part for part in parts if not (found := re.search(r"(?m)^    kind: (\w+)$", part)) or found[1] in kinds)
 
 
 def _words(made: Tenant, folder: Path) -> Mapping[str, str | int]:

@@ -13,6 +13,7 @@ import pytest
 
 from agent import demo
 from agent.config import Secrets, load
+from agent.drill.faults import StatusSource
 from agent.drill.outage import find, read, schedule
 from agent.drill.tenant import Tenant, tenant
 from agent.runner import of_this_machine, run_once
@@ -36,13 +37,12 @@ async def run_all(running: Tenant, state: Path) -> dict[str, Run]:
 
 
 async def failures(folder: Path, outage: str = "") -> dict[str, tuple[str | None, str | None]]:
-    """Give step and reason of what fails, while the first phase of this outage holds in full."""
-    async with tenant(folder, REGISTRY) as running:
+    """Give step and reason of what fails, while the worst phase of this outage hits everybody."""
+    async with tenant(folder) as running:
         if outage:
-            read_out = find(outage)
-            worst = max(schedule(read_out, 0.0), key=lambda fault: fault.share).first
-            faults = [replace(fault, share=1.0, first=0.0, until=4e9) for fault in schedule(read_out, 0.0) if fault.first == worst]
-            running.world.faults.set(*faults)
+            faults = [fault for fault in schedule(find(outage), 0.0) if not isinstance(fault.effect, StatusSource)]
+            worst = max(faults, key=lambda fault: fault.share).first
+            running.world.faults.set(*(replace(fault, share=1.0, first=0.0, until=4e9) for fault in faults if fault.first == worst))
         runs = await run_all(running, folder)
     return {name: (run.failed_step, run.reason and run.reason.value) for name, run in runs.items() if run.outcome is not Outcome.OK}
 
@@ -70,9 +70,13 @@ def test_the_ready_configuration_has_a_probe_of_each_kind_of_the_tenant_and_of_n
                 "defender": ("verify", "http_5xx"),
             },
         ),
+        ("R08", {"sign-in": ("authorize", "identity_fault")}),
         ("R15", {"mail-domain": ("spf", "dns_mismatch")}),
         ("L01", {"mail-domain": ("query", "dns_timeout"), "mx-and-its-target": ("query", "dns_timeout")}),
-        ("L03", {"admin-centre": ("request", "tls_untrusted"), "microsoft-endpoints": ("version", "tls_untrusted")}),
+        ("L03", {"admin-centre": ("request", "tls_untrusted"), "graph": ("token", "tls_untrusted")}),
+        ("L04", {"token": ("token", "credential_expired"), "graph": ("token", "credential_expired")}),
+        ("L05", {"graph": ("organization", "throttled"), "microsoft-says": ("overviews", "throttled")}),
+        ("L06", {"smtp-recipient": ("dialogue", "mail_rejected")}),
     ],
 )
 async def test_an_outage_is_noticed_by_name_and_the_control_targets_stay_well(
@@ -158,7 +162,7 @@ def test_the_tenant_says_where_everything_is_and_never_its_secret(tmp_path: Path
 
 
 async def test_the_command_line_it_prints_gets_a_token(tmp_path: Path) -> None:
-    async with tenant(tmp_path, REGISTRY) as running:
+    async with tenant(tmp_path) as running:
         process = await asyncio.create_subprocess_shell(demo._curl(running), stdout=asyncio.subprocess.PIPE)
         answer, _ = await process.communicate()
     assert b'"access_token": "ey' in answer

@@ -36,7 +36,7 @@ def faults(*some: Fault, seconds: float = 0.0, seed: int = 1) -> Faults:
     ids=lambda value: repr(value)[:60],
 )
 def test_a_fault_hits_what_every_named_selector_fits(where: Where, asked: dict[str, str], *, hit: bool) -> None:
-    assert bool(faults(Fault(Http((503,)), where)).hits("graph", **asked)) is hit  # type: ignore[arg-type]
+    assert bool(faults(Fault(Http((503,)), where)).hits("graph", **asked)) is hit
 
 
 @pytest.mark.parametrize(("seconds", "share"), [(9, 0), (10, 0.8), (19, 0.8), (20, 0)])

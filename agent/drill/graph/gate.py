@@ -205,15 +205,24 @@ class Gate:
 
 
 _FAULTS = {
+    400: ("BadRequest", "The request is malformed or incorrect."),
     401: ("InvalidAuthenticationToken", "Access token validation failure."),
+    402: ("PaymentRequired", "The payment requirements for the API have not been met."),
     403: ("Forbidden", "The request is forbidden."),
     404: ("ResourceNotFound", "The resource could not be found."),
+    409: ("Conflict", "The current state conflicts with what the request expects."),
+    410: ("Gone", "The resource is no longer available."),
+    412: ("PreconditionFailed", "A precondition does not match the current state."),
+    413: ("RequestEntityTooLarge", "The request is too large."),
+    423: ("Locked", "The resource is locked."),
     429: ("TooManyRequests", "Too many requests."),
     500: ("InternalServerError", "There was an internal server error while processing the request."),
+    501: ("NotImplemented", "The requested feature isn't implemented."),
     502: ("BadGateway", "Bad gateway."),
     503: ("ServiceUnavailable", "Service is temporarily unavailable. Please wait and try again."),
     504: ("GatewayTimeout", "The gateway did not receive a timely response."),
     507: ("InsufficientStorage", "The maximum storage quota has been reached."),
+    509: ("BandwidthLimitExceeded", "The bandwidth cap has been exceeded."),
 }
 """Code and message of each status that a fault can cause."""
 
