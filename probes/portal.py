@@ -64,32 +64,24 @@ PORTALS: dict[Cloud, dict[PortalName, str]] = {
         "teams": "https://teams.microsoft.com/",
     },
     "gcc_high": {
-        "admin": "https://portal.office365.us/",
         "defender": "https://security.microsoft.us/",
         "entra": "https://entra.microsoft.us/",
-        "office": "https://www.office365.us/",
         "intune": "https://intune.microsoft.us/",
         "azure": "https://portal.azure.us/",
         "outlook": "https://outlook.office365.us/",
-        "teams": "https://gov.teams.microsoft.us/",
     },
     "dod": {
-        "admin": "https://portal.apps.mil/",
-        "defender": "https://security.apps.mil/",
         "entra": "https://entra.microsoft.us/",
         "intune": "https://intune.microsoft.us/",
         "azure": "https://portal.azure.us/",
-        "outlook": "https://webmail.apps.mil/",
-        "teams": "https://dod.teams.microsoft.us/",
     },
     "china": {
-        "admin": "https://portal.partner.microsoftonline.cn/",
         "azure": "https://portal.azure.cn/",
         "outlook": "https://partner.outlook.cn/",
-        "teams": "https://teams.microsoftonline.cn/",
     },
 }
-"""Addresses of portals by cloud, as Microsoft's pages for administrators name them; a portal that is not named there is not here."""
+"""Addresses of portals by cloud. Of the national clouds only those that public tools for their administrators agree on; no tenant of them
+has been seen. Any other is reached with `url`."""
 
 ISSUERS = ("DigiCert", "Microsoft")
 """Authorities in the chains of Microsoft 365's certificates (learn.microsoft.com/purview/encryption-office-365-certificate-chains)."""
