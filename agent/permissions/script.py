@@ -31,6 +31,8 @@ _INSTEAD = {
 }
 # What stands where the settings name nothing.
 
+_TO_SIGN_IN = ("openid", "offline_access")
+
 _COLOUR_ICON = (
     "iVBORw0KGgoAAAANSUhEUgAAAMAAAADAAQMAAABoEv5EAAAABlBMVEUkO1P///82rfEmAAAAHElEQVR42u3BMQEAAADCoPVP"
     "bQ0PoAAAAADg1wASwAABzDtabAAAAABJRU5ErkJggg=="
@@ -160,13 +162,15 @@ def _rights(demand: Demand) -> list[str]:
 
 
 def _resources(demand: Demand, grant: Grant) -> tuple[_Resource, ...]:
-    """Return the APIs of which something is needed; to sign in and to stay so, delegated probes need openid and offline_access."""
-    first = ("openid", "offline_access") if grant is Grant.DELEGATED else ()
-    return tuple(
-        _Resource(name, app_id, (*first, *dict.fromkeys(need.name for need in demand.of(grant, api))))
-        for api, (name, app_id) in RESOURCES.items()
-        if demand.of(grant, api)
-    )
+    """Return the APIs of which something is needed. To sign in and to stay so, delegated probes need two permissions of Graph besides."""
+    is_delegated = grant is Grant.DELEGATED and any(need.grant is grant for need in demand.needs)
+    found = []
+    for api, (name, app_id) in RESOURCES.items():
+        to_sign_in = _TO_SIGN_IN if is_delegated and api is Api.GRAPH else ()
+        permissions = (*to_sign_in, *dict.fromkeys(need.name for need in demand.of(grant, api)))
+        if permissions:
+            found.append(_Resource(name, app_id, permissions))
+    return tuple(found)
 
 
 def _targets(needs: tuple[Need, ...], scope: Scope) -> tuple[str, ...]:

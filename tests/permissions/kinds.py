@@ -54,6 +54,7 @@ KINDS = {
     "chat": _probe(_chat),
     "meeting": _probe(lambda s: (Permission("OnlineMeetings.ReadWrite.All", "makes a meeting", scope=Scope.MEETINGS, targets=s.at),)),
     "smtp": _probe(lambda _: (Permission("SMTP.SendAsApp", "submits", scope=Scope.MAILBOXES, api=Api.EXCHANGE),)),
+    "imap": _probe(lambda _: (Permission("IMAP.AccessAsUser.All", "reads over IMAP", Grant.DELEGATED, api=Api.EXCHANGE),)),
     "ews": _probe(lambda _: (Permission("full_access_as_app", "reads over EWS", api=Api.EXCHANGE),)),
 }
 

@@ -85,6 +85,12 @@ def test_mail_that_is_narrowed_is_not_granted_in_entra_as_well(tmp_path: Path) -
     assert "-Role 'Application Mail.ReadBasic'" in text
 
 
+def test_whoever_signs_in_for_exchange_alone_consents_to_signing_in_with_graph(tmp_path: Path) -> None:
+    text = commands(demand(tmp_path, "[{name: imap, kind: imap}]"), Shell.POWERSHELL)
+    assert "$scopes = 'openid', 'offline_access'\n" in section(text, "Delegated permissions of Microsoft Graph")
+    assert "$scopes = 'IMAP.AccessAsUser.All'\n" in section(text, "Delegated permissions of Office 365 Exchange Online")
+
+
 def test_what_the_settings_do_not_name_is_left_to_be_filled_in(tmp_path: Path) -> None:
     probes = "[{name: a, kind: mail}, {name: b, kind: files}, {name: c, kind: team}, {name: d, kind: meeting}]"
     text = commands(demand(tmp_path, probes), Shell.POWERSHELL)
