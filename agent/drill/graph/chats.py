@@ -122,7 +122,7 @@ def create_chat(world: World, call: Call) -> Answer:
     match body.get("chatType"), body.get("topic"):
         case "oneOnOne", None if len(people) == 2:  # noqa: PLR2004 - as the type says
             chat = chats.between(people[0][0], people[1][0])
-        case "group", topic:
+        case "group", (str() | None) as topic:
             chat = chats.group(topic, people)
         case _:
             raise _bad("A chat of type oneOnOne has two members and no topic; the only other type is group.")

@@ -118,10 +118,13 @@ def create_meeting(world: World, call: Call) -> Answer:
     organizer, meetings = _organizer(world, call), world.of(Meetings)
     body = call.body if isinstance(call.body, dict) else {}
     start, end = _times(world, body)
+    subject = body.get("subject")
+    if not isinstance(subject, str | None):
+        raise GraphError(400, "BadRequest", "Invalid subject.")
     thread = f"19:meeting_{UUID(int=world.random.getrandbits(128)).hex}@thread.v2"
     name = base64.b64encode(f"1*{organizer.id}*0**{thread}".encode()).decode()
     number = str(world.random.randrange(10**11, 10**12))
-    meeting = meetings.meetings[name] = Meeting(name, organizer, body.get("subject"), world.now(), start, end, thread, number)
+    meeting = meetings.meetings[name] = Meeting(name, organizer, subject, world.now(), start, end, thread, number)
     return entity(call, _shown(world, meeting), status=201)
 
 

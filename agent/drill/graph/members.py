@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from agent.drill.graph.frame import Call, GraphError
 from agent.drill.world import Person, World
@@ -96,18 +96,17 @@ def bound(world: World, body: object) -> tuple[Person, tuple[str, ...]]:
     if not isinstance(body, Mapping) or body.get("@odata.type") != TYPE:
         raise GraphError(400, "BadRequest", f"Invalid request payload: a member must be of type {TYPE}.")
     roles = body.get("roles", [])
-    if not isinstance(roles, list) or not ROLES.issuperset(roles):
+    if not isinstance(roles, list) or not all(isinstance(role, str) and role in ROLES for role in roles):
         raise GraphError(400, "BadRequest", "Invalid role specified for member.")
     return somebody(world, _user_of(world, str(body.get(BIND, "")))), tuple(roles)
 
 
 def _user_of(world: World, address: str) -> str:
     """Read the user out of `https://HOST/v1.0/users('ID')` or `…/users/ID`; HOST must be the Graph that was asked."""
-    parts = urlsplit(address)
-    found = re.fullmatch(r"/(?:v1\.0|beta)/users(?:\('([^']+)'\)|/([^/]+))", parts.path)
-    if found is None or parts.netloc not in {world.address("graph"), "graph.microsoft.com"}:
+    found = re.fullmatch(r"https://([^/]+)/(?:v1\.0|beta)/users(?:\('([^']+)'\)|/([^/]+))", address)
+    if found is None or found[1] not in {world.address("graph"), "graph.microsoft.com"}:
         raise GraphError(400, "BadRequest", f"Invalid bind property name {BIND} in request.")
-    return unquote(found[1] or found[2])
+    return unquote(found[2] or found[3])
 
 
 def of_person(members: Iterable[Member], person: Person, now: float) -> Member | None:

@@ -1,6 +1,9 @@
 """Moments as Graph writes them."""
 
-from datetime import UTC, datetime
+from datetime import MAXYEAR, UTC, datetime
+
+_FIRST_YEAR = 1600
+"""Before it, clocks of Windows do not begin."""
 
 
 def moment(seconds: float) -> str:
@@ -12,8 +15,10 @@ def seconds_of(text: str) -> float:
     """Read an RFC 3339 moment as Unix seconds; without an offset it counts as UTC.
 
     Raises:
-        ValueError: where it is none.
+        ValueError: where it is none, or so early or late that a clock could not show it everywhere.
 
     """
     read = datetime.fromisoformat(text)
+    if not _FIRST_YEAR < read.year < MAXYEAR:
+        raise ValueError(f"not a moment of our time: {text}")
     return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()

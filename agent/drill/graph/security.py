@@ -27,7 +27,10 @@ class Search:
     """A search of the audit log. Nobody can delete one."""
 
     id: str
-    body: Mapping[str, Any]
+    name: str | None
+    start: float
+    end: float
+    filters: Mapping[str, list[str]]
     asked: float
 
 
@@ -247,14 +250,22 @@ def create_search(world: World, call: Call) -> Answer:
     security = _licensed(world, PURVIEW)
     body = call.body if isinstance(call.body, dict) else {}
     try:
-        ordered = seconds_of(body["filterStartDateTime"]) < seconds_of(body["filterEndDateTime"])
+        start, end = seconds_of(body["filterStartDateTime"]), seconds_of(body["filterEndDateTime"])
     except (KeyError, TypeError, ValueError):
         raise GraphError(400, "BadRequest", "filterStartDateTime and filterEndDateTime are required.") from None
-    if not ordered:
+    if start >= end:
         raise GraphError(400, "BadRequest", "filterStartDateTime must be before filterEndDateTime.")
-    search = Search(str(UUID(int=world.random.getrandbits(128), version=4)), dict(body), world.now())
+    name = body.get("displayName")
+    filters = {each: body.get(each, []) for each in _FILTERS}
+    if not isinstance(name, str | None) or not all(_words(given) for given in filters.values()):
+        raise GraphError(400, "BadRequest", "The name is a text, filters are lists of texts.")
+    search = Search(str(UUID(int=world.random.getrandbits(128), version=4)), name, start, end, filters, world.now())
     security.searches[search.id] = search
     return entity(call, _shown_search(world, search), status=201)
+
+
+def _words(given: object) -> bool:
+    return isinstance(given, list) and all(isinstance(each, str) for each in given)
 
 
 def get_search(world: World, call: Call) -> Answer:
@@ -270,12 +281,12 @@ def _shown_search(world: World, search: Search) -> dict[str, Any]:
     status = "notStarted" if age < AUDIT_STARTS_AFTER_SECONDS else "running" if age < AUDIT_TAKES_SECONDS else "succeeded"
     return {
         "id": search.id,
-        "displayName": search.body.get("displayName"),
-        "filterStartDateTime": search.body["filterStartDateTime"],
-        "filterEndDateTime": search.body["filterEndDateTime"],
-        "keywordFilter": search.body.get("keywordFilter"),
+        "displayName": search.name,
+        "filterStartDateTime": moment(search.start),
+        "filterEndDateTime": moment(search.end),
+        "keywordFilter": None,
         "status": status,
-        **{name: search.body.get(name, []) for name in _FILTERS},
+        **search.filters,
     }
 
 
