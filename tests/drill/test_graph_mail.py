@@ -14,6 +14,7 @@ from agent.drill.faults import Fault, Mail
 from agent.drill.graph.letters import MAILBOX_FULL, Address, Letter
 from agent.drill.graph.mailbox import MOST
 from agent.drill.graph.post import Post
+from agent.drill.outage import find, schedule
 from agent.drill.world import World
 from tests.drill.data import MAIL, Client, data_client
 from tests.drill.graph import NOON
@@ -415,3 +416,13 @@ async def test_a_folder_keeps_the_newest_and_does_not_grow_for_ever(client: Clie
 def test_folders_are_called_the_same_in_every_run() -> None:
     first, second = (World().of(Post).mailboxes["probe1@contoso.example"] for _ in range(2))
     assert first.folders == second.folders
+
+
+@pytest.mark.parametrize(("name", "reports"), [("L06", 1), ("R01", 0)], ids=["it comes back", "it is late"])
+async def test_an_outage_that_people_wrote_reaches_the_mail(client: Client, name: str, reports: int) -> None:
+    faults = [fault for fault in schedule(find(name), NOON) if isinstance(fault.effect, Mail)]
+    client.world.faults.set(*faults)
+    client.clock.time = faults[0].first
+    await client.mail("x")
+    client.pass_mail()
+    assert (len(await client.folder(client.receiver)), len(await client.folder(client.sender))) == (0, reports)
