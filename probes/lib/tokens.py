@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from time import perf_counter
 
 from probes.core.aadsts import FAULTS
-from probes.core.context import Context
+from probes.core.context import Context, OpenStep
 from probes.core.contract import Failed, Inconclusive, Stopped
 from probes.core.needs import Service
 from probes.core.reasons import Reason
@@ -314,14 +314,20 @@ def _share(ctx: Context, flight: _Flight, joined: float) -> None:
     """Give a run the flight's evidence, and its phases from the moment the run joined; of a flight under way the open phase as well."""
     for name, value in flight.context.evidence_found.items():
         ctx.evidence(name, value)
-    opened = flight.context.open_steps[-1] if flight.context.open_steps else None
-    phases = list(opened.phases.items() if opened else flight.context.steps[-1].phases if flight.context.steps else ())
-    if opened and opened.open_phases:
-        under_way = perf_counter() - opened.started - sum(seconds for _, seconds in phases)
-        phases.append((opened.open_phases[-1], under_way))
-        ctx.open_steps[-1].open_phases.append(opened.open_phases[-1])
+    steps = flight.context.open_steps
+    phases = _phases_so_far(steps[-1]) if steps else [phase for step in flight.context.steps for phase in step.phases]
+    if steps and phases:
+        ctx.open_steps[-1].open_phases.append(phases[-1][0])
     for name, seconds in _last(phases, perf_counter() - joined):
         ctx.add_phase(name, seconds)
+
+
+def _phases_so_far(opened: OpenStep) -> list[tuple[str, float]]:
+    """Return the phases of a request under way. After those that are timed as they begin comes the wait for an answer, timed at its end."""
+    phases = list(opened.phases.items())
+    name = opened.open_phases[-1] if opened.open_phases else "processing" if phases else ""
+    under_way = perf_counter() - opened.started - sum(seconds for _, seconds in phases)
+    return [*phases, (name, under_way)] if name else phases
 
 
 def _last(phases: list[tuple[str, float]], seconds: float) -> list[tuple[str, float]]:
