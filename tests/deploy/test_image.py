@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 
 from tests.deploy.places import DEPLOY, ROOT, load_yaml
@@ -99,6 +100,13 @@ def test_what_is_mounted_exists_and_cannot_be_written(service: dict[str, Any]) -
             assert source in COMPOSE["volumes"]
 
 
+def test_a_credential_needs_only_its_comment_signs_taken_off() -> None:
+    text = re.sub(r"(?m)^( *)#(?=secrets:|contoso|  file:)", r"\1", (DEPLOY / "compose.yml").read_text())
+    compose = yaml.safe_load(text)
+    assert compose["services"]["fogbell"]["secrets"] == ["contoso.pem"]
+    assert compose["secrets"]["contoso.pem"] == {"file": "./secrets/contoso.pem"}
+
+
 def test_compose_builds_our_image_and_prometheus_finds_it() -> None:
     build = SERVICES["fogbell"]["build"]
     assert (DEPLOY / build["context"]).resolve() == ROOT
@@ -174,6 +182,12 @@ def test_what_simulates_a_tenant_is_not_in_the_image(installed: Path, tmp_path: 
 
 def test_the_shipped_configuration_is_accepted_by_the_installed_program(installed: Path, tmp_path: Path) -> None:
     run(installed / "fogbell", "check", "--config", DEPLOY / "config", cwd=tmp_path)
+
+
+def test_the_installed_program_has_the_commands_for_permissions(installed: Path, tmp_path: Path) -> None:
+    printed = run(installed / "fogbell", "permissions", "--config", ROOT / "config" / "example.yml", cwd=tmp_path)
+    assert "New-MgApplication" in printed
+    assert "az ad app create" in printed
 
 
 def healthy(installed: Path, port: int) -> bool:
