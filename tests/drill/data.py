@@ -102,6 +102,12 @@ class Client:
         options = {f"${key}": value for key, value in query.items()}
         return (await self.ask("GET", f"/users/{person.id}/mailFolders/{name}/messages", "Mail.Read", query=options)).items
 
+    async def mail_headers(self, person: Person, message_id: str) -> list[tuple[str, str]]:
+        """Read the headers of a message in somebody's mailbox."""
+        path = f"/users/{person.id}/messages/{message_id}"
+        reply = await self.ask("GET", path, "Mail.Read", query={"$select": "internetMessageHeaders"})
+        return [(each["name"], each["value"]) for each in reply.body["internetMessageHeaders"]]
+
     def pass_mail(self) -> None:
         """Let the time pass that a letter takes."""
         self.clock.forward(self.world.of(Post).delay)
