@@ -14,7 +14,6 @@ from agent.drill.graph.health import Health
 from agent.drill.tenant import Tenant, tenant
 from agent.drill.world import World
 from agent.runner import of_this_machine, run_once
-from probes import REGISTRY
 from probes.core.contract import Outcome, Run
 from probes.core.reasons import Reason
 
@@ -23,7 +22,7 @@ Once = Callable[[str], Awaitable[Run]]
 
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[Tenant]:
-    async with tenant(tmp_path, REGISTRY) as running:
+    async with tenant(tmp_path) as running:
         yield running
 
 
@@ -102,10 +101,11 @@ async def test_a_token_without_the_permission_is_refused_for_it(here: Tenant, on
     here.world.of(Directory).grant(here.world.app_id, ["Organization.Read.All"])
     run = await once("service_health")
     assert (run.failed_step, run.reason) == ("overviews", Reason.PERMISSION)
+    assert dict(run.evidence)["missing_permissions"] == "ServiceHealth.Read.All"
 
 
 @pytest.mark.parametrize("skew", [-600.0, 600.0], ids=["late", "early"])
 async def test_a_clock_ten_minutes_off_changes_nothing(skew: float, tmp_path: Path) -> None:
-    async with tenant(tmp_path, REGISTRY, World(clock=lambda: time.time() + skew)) as running:
+    async with tenant(tmp_path, World(clock=lambda: time.time() + skew)) as running:
         run = once_on(running)
         assert [(await run(kind)).message for kind in ("graph_ping", "graph_ping", "service_health")] == ["", "", ""]
