@@ -152,11 +152,14 @@ class Tokens:
         _tell(ctx, token)
         return token
 
-    def drop(self, token: Token) -> None:
-        """Forget a token that a service refuses, unless it is so young that another would fare no better."""
+    def drop(self, token: Token, *, over: bool = False) -> None:
+        """Forget a token that a service refuses, unless it is so young that another would fare no better.
+
+        `over` says that its life has ended by the service's clock, whatever ours says.
+        """
         for line in self._lines.values():
             for resource, kept in tuple(line.kept.items()):
-                if kept.token is token and self._age(kept) > YOUNG_SECONDS:
+                if kept.token is token and self._age(kept) > (REST_SECONDS if over else YOUNG_SECONDS):
                     del line.kept[resource]
 
     def forget(self, token: Token) -> None:

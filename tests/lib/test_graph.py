@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import time
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -13,8 +15,11 @@ from probes.core.contract import Failed, Layer, Outcome, Place, Probe, Settings,
 from probes.core.needs import Grant, Permission, Service
 from probes.core.reasons import Reason
 from probes.lib.graph import Answer, Lanes, address, call, pages, segment, tell_missing
+from probes.lib.tls import Trust
 from probes.lib.tokens import Token, Tokens
 from probes.lib.usage import Usage
+from tests.fakes import hostile
+from tests.fakes.certificates import ca_file
 from tests.fakes.graph import Asked, answer, context, error, scripted, shared, tenant_at, token
 
 ME = {"id": "1"}
@@ -213,16 +218,20 @@ async def test_a_run_that_outlives_its_token_goes_on_with_the_next() -> None:
     assert ctx.tainted
 
 
-@pytest.mark.parametrize(("age", "kept"), [(10.0, True), (400.0, False)], ids=["young", "old"])
-async def test_an_old_token_that_is_refused_is_not_used_again(age: float, kept: bool) -> None:  # noqa: FBT001 - a table
-    async with scripted({"/v1.0/me": error(401, "InvalidAuthenticationToken")}) as script:
+@pytest.mark.parametrize(
+    ("ahead", "age", "kept"),
+    [(0.0, 10.0, True), (0.0, 400.0, False), (7200.0, 10.0, True), (7200.0, 20.0, False)],
+    ids=["young", "old", "over and just given", "over by their clock"],
+)
+async def test_a_refused_token_is_not_used_again_unless_another_would_fare_no_better(ahead: float, age: float, kept: bool) -> None:  # noqa: FBT001 - a table
+    async with scripted({"/v1.0/me": error(401, date=formatdate(time.time() + ahead, usegmt=True))}) as script:
         parts = shared(script.tenant)
         now = [1000.0]
         parts.parts[Tokens] = tokens = Tokens(clock=lambda: now[0])
         resource = f"https://{script.host}"
         given = await tokens.token(context(parts), script.tenant, resource, fresh=False, delegated=False)
         now[0] += age
-        with pytest.raises(Failed):
+        with pytest.raises(Stopped):
             await call(context(parts), script.tenant, given, Service.GRAPH, "GET", "/me")
         again = await tokens.token(context(parts), script.tenant, resource, fresh=False, delegated=False)
     assert (again is given) is kept
@@ -280,6 +289,50 @@ async def test_four_calls_at_once_go_to_outlook_and_the_fifth_says_that_it_waite
     assert most[1] == 5  # four and the one to another service
     assert [(ctx.tainted, "queued" in ctx.evidence_found) for ctx in contexts] == [(False, False)] * 4 + [(True, True)]
     assert not other.tainted
+
+
+async def test_a_short_wait_for_calls_of_our_own_is_not_worth_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("probes.lib.graph.QUEUED_SECONDS", 60.0)
+    async with scripted({"/v1.0/me": answer(ME)}) as script:
+        parts = shared(script.tenant)
+        lane = parts.part(Lanes).outlook(script.tenant.client_id)
+        for _ in range(4):
+            await lane.acquire()
+        asyncio.get_running_loop().call_soon(lane.release)
+        ctx = context(parts)
+        await call(ctx, script.tenant, script.token, Service.OUTLOOK, "GET", "/me")
+    assert (ctx.tainted, "queued" in ctx.evidence_found, "queue" in ctx.open_steps[-1].phases) == (False, False, True)
+
+
+async def test_a_call_goes_through_the_tenants_proxy_and_shows_it_no_token() -> None:
+    seen: list[bytes] = []
+
+    async def listens(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+    async with scripted({"/v1.0/me": answer(ME)}) as script, hostile.proxy() as (_, good), hostile.serving(listens) as (_, bad):
+        ways = [script.tenant.model_copy(update={"proxy": f"http://127.0.0.1:{port}"}) for port in (good, bad)]
+        ctx = context(shared(ways[0]))
+        await call(ctx, ways[0], script.token, Service.GRAPH, "GET", "/me")
+        assert ctx.evidence_found["proxy"] == f"127.0.0.1:{good}"
+        with pytest.raises(Failed) as caught:
+            await call(context(shared(ways[1])), ways[1], script.token, Service.GRAPH, "GET", "/me")
+    assert caught.value.reason is Reason.PROXY_REFUSED
+    assert script.token.value.encode() not in b"".join(seen)
+
+
+async def test_who_cannot_be_trusted_gets_no_token() -> None:
+    async with scripted({"/v1.0/me": answer(ME)}) as script:
+        careful = script.tenant.model_copy(update={"tls": Trust(ca_file=ca_file(), issuers=("DigiCert",))})
+        for tenant, reason in (
+            (script.tenant.model_copy(update={"tls": Trust()}), Reason.TLS_UNTRUSTED),
+            (careful, Reason.TLS_INTERCEPTED),
+        ):
+            with pytest.raises(Failed) as caught:
+                await call(context(shared(tenant)), tenant, script.token, Service.GRAPH, "GET", "/me")
+            assert caught.value.reason is reason
+    assert script.asked == []
 
 
 async def test_a_run_that_ends_while_it_waits_for_calls_of_our_own_blames_nobody() -> None:
