@@ -293,16 +293,10 @@ async def _compare(wanted: "Sequence[Demand]", configuration: Configuration) -> 
 
     shared, right = _shared(configuration), True
     for one in wanted:
-        typer.echo(page.title(one))
-        try:
-            found = await check.comparisons(one, shared)
-        except Stopped as stopped:
-            right = False
-            typer.echo(f"  cannot be compared: {stopped.reason}: {stopped.message}")
-            continue
+        found = await check.comparisons(one, shared)
         right = right and all(comparison.is_right for comparison in found)
-        typer.echo("".join(f"  {line}\n" for comparison in found for line in page.told(comparison)), nl=False)
-        typer.echo("".join(f"  {line}\n" for line in page.unseen(one)), nl=False)
+        lines = (*(line for comparison in found for line in page.told(comparison)), *page.unseen(one))
+        typer.echo("\n  ".join((page.title(one), *lines)))
     return EXIT_OK if right else EXIT_FAILED
 
 

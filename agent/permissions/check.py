@@ -19,27 +19,21 @@ SECONDS = 30.0
 async def comparisons(demand: Demand, shared: Shared) -> tuple[Comparison, ...]:
     """Return a comparison for each API and sort of grant: application permissions always, delegated ones where any is needed.
 
-    Raises:
-        Stopped: where there is no token to look at.
-
+    A tenant need not have an API that no probe needs: then there is nothing to compare.
     """
-    found = []
-    for api in Api:
-        for grant in Grant:
-            is_needed = bool(demand.of(grant, api))
-            if is_needed or (api, grant) == (Api.GRAPH, Grant.APPLICATION):
-                found.append(compared(demand, api, grant, await _held(demand, shared, api, grant)))
-            elif grant is Grant.APPLICATION and (held := await _looked_at(demand, shared, api, grant)):
-                found.append(compared(demand, api, grant, held))
-    return tuple(found)
+    wanted = [(api, grant) for api in Api for grant in Grant if grant is Grant.APPLICATION or demand.of(grant, api)]
+    found = [await _comparison(demand, shared, api, grant) for api, grant in wanted]
+    return tuple(one for one in found if one is not None)
 
 
-async def _looked_at(demand: Demand, shared: Shared, api: Api, grant: Grant) -> Collection[str]:
-    """Return what an API that nothing needs lets us do, which should be nothing; a tenant without that API gives no token for it."""
+async def _comparison(demand: Demand, shared: Shared, api: Api, grant: Grant) -> Comparison | None:
+    is_needed = api is Api.GRAPH or bool(demand.of(grant, api))
     try:
-        return await _held(demand, shared, api, grant)
-    except Stopped:
-        return ()
+        found = compared(demand, api, grant, await _held(demand, shared, api, grant))
+    except Stopped as stopped:
+        is_there = stopped.reason is not Reason.APP_CONFIG
+        return Comparison(api, grant, problem=f"{stopped.reason}: {stopped.message}") if is_needed or is_there else None
+    return found if is_needed or not found.is_right else None
 
 
 async def _held(demand: Demand, shared: Shared, api: Api, grant: Grant) -> Collection[str]:

@@ -12,17 +12,21 @@ SIGN_IN = frozenset({"openid", "profile", "email", "offline_access"})
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Permissions of one kind in one API: those needed and not granted, those granted and not needed, and why the latter are too much."""
+    """Permissions of one sort in one API: those needed and not granted, those granted and not needed, and why the latter are too much.
+
+    `problem` says why they could not be looked at, where they could not.
+    """
 
     api: Api
     grant: Grant
-    missing: tuple[str, ...]
-    excessive: tuple[tuple[str, str], ...]
+    missing: tuple[str, ...] = ()
+    excessive: tuple[tuple[str, str], ...] = ()
+    problem: str = ""
 
     @property
     def is_right(self) -> bool:
         """Whether exactly what is needed is granted."""
-        return not self.missing and not self.excessive
+        return not self.missing and not self.excessive and not self.problem
 
 
 def compared(demand: Demand, api: Api, grant: Grant, held: Collection[str]) -> Comparison:

@@ -72,6 +72,8 @@ def _joined(scripts: Iterable[str]) -> str:
 def told(comparison: Comparison) -> list[str]:
     """Say what a token may do beside what is needed, in lines."""
     what = f"{RESOURCES[comparison.api][0]}, {comparison.grant}"
+    if comparison.problem:
+        return [f"{what}: cannot be looked at: {comparison.problem}"]
     if comparison.is_right:
         return [f"{what}: exactly what is needed"]
     missing = [f"{what}: missing {name}" for name in comparison.missing]

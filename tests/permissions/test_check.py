@@ -113,7 +113,30 @@ async def test_without_a_token_nothing_is_compared_and_the_reason_is_told(contos
     contoso.secret_file.write_text("wrong")
     code, output = await checked(contoso)
     assert code == 1
-    assert "cannot be compared: credential_invalid: " in output
+    lines = [line.strip().rpartition(": ")[0] for line in output.splitlines()[1:]]
+    assert lines[0].startswith("Microsoft Graph, application: cannot be looked at: credential_invalid")
+    assert lines[1].startswith("Office 365 Exchange Online, application: cannot be looked at: credential_invalid")
+
+
+async def test_while_nobody_has_signed_in_only_what_needs_a_person_is_not_compared(contoso: Tenant) -> None:
+    text = contoso.config.read_text()
+    assert "kind: entra_signin\n" in text
+    contoso.config.write_text(text.replace("kind: entra_signin\n", "kind: entra_signin\n    user: true\n"))
+    code, output = await checked(contoso)
+    assert code == 1
+    assert "Microsoft Graph, application: exactly what is needed" in output
+    assert "Microsoft Graph, delegated: cannot be looked at: grant_dead: " in output
+
+
+async def test_a_tenant_without_exchange_has_nothing_to_compare_there(contoso: Tenant) -> None:
+    text = contoso.config.read_text()
+    exchange = contoso.world.address("exchange")
+    assert exchange in text
+    contoso.config.write_text(
+        text.replace(f"exchange: '{exchange}'", "exchange: nowhere.example").replace(f"exchange: {exchange}", "exchange: nowhere.example")
+    )
+    code, output = await checked(contoso)
+    assert (code, "Exchange" in output) == (0, False), output
 
 
 async def test_a_tenant_that_is_not_in_the_configuration_is_a_mistake_of_it(contoso: Tenant) -> None:
