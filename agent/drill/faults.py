@@ -9,7 +9,7 @@ side, `Partial` to search, `StatusSource` to service health.
 import math
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Literal, TypeVar
 
@@ -38,9 +38,9 @@ class Drip:
 
 @dataclass(frozen=True, slots=True)
 class Tcp:
-    """The connection is reset, or taken and never served."""
+    """The connection is reset, taken and never served, or never made: nothing answers the SYN."""
 
-    how: Literal["reset", "silent"]
+    how: Literal["reset", "silent", "timeout"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,9 @@ class Faults:
     """The faults of one simulated tenant. Each has its own seeded chance, so that one does not change what another hits."""
 
     def __init__(self, now: Callable[[], float], seed: int = 1) -> None:
-        self._now, self._seed = now, seed
+        self._now, self.seed = now, seed
+        self.watchers: list[Callable[[], object]] = []
+        """Called whenever the faults are set anew."""
         self._all: tuple[tuple[Fault, random.Random], ...] = ()
 
     def __iter__(self) -> Iterator[Fault]:
@@ -179,8 +181,16 @@ class Faults:
         """Put these behind the faults that are there."""
         start = len(self._all)
         # The seed chooses whom a fault hits, not a key.
-        chances = [random.Random(f"{self._seed}:{start + index}") for index in range(len(faults))]  # noqa: S311
+        chances = [random.Random(f"{self.seed}:{start + index}") for index in range(len(faults))]  # noqa: S311
         self._all = (*self._all, *zip(faults, chances, strict=True))
+        for watcher in self.watchers:
+            watcher()
+
+    def holding(self, host: str, effect: type[Effect], *, region: str = "") -> tuple[tuple[Fault, float], ...]:
+        """Give the faults of this effect that hold on a host now, whoever asks, each with its share of this moment. No luck is drawn."""
+        asked, now = _Asked(host, "", "", region, "", "", ""), self._now()
+        found = ((fault, share_at(fault, now)) for fault, _ in self._all if isinstance(fault.effect, effect))
+        return tuple((fault, share) for fault, share in found if share > 0 and _fits(replace(fault.where, sources=frozenset()), asked))
 
     def hits(
         self,

@@ -23,6 +23,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from agent.drill.authority import server_context
 from agent.drill.faults import Drip, Effect, Fault, Http, Latency, Tcp, Tls
+from agent.drill.lossy import DROPS, losing
 from agent.drill.world import PLAIN, World
 
 LARGEST_BODY = 64 * 1024 * 1024
@@ -169,7 +170,7 @@ class Contexts:
 async def _drop(taken: socket.socket, how: str) -> None:
     """Reset a connection, or keep it and never say a word."""
     with taken:
-        if how == "silent":
+        if how != "reset":
             await asyncio.Event().wait()
         reset_on_close(taken.fileno())
 
@@ -211,7 +212,7 @@ class _Listener:
         """Begin one connection, or spoil it."""
         hits = self._world.faults.hits(self._site.host, Tcp, Tls, region=self._world.region, source=source)
         effects = [fault.effect for fault in hits]
-        tcp = next((effect for effect in effects if isinstance(effect, Tcp)), None)
+        tcp = next((effect for effect in effects if isinstance(effect, Tcp) and not (DROPS and effect.how == "timeout")), None)
         tls = next((effect for effect in effects if isinstance(effect, Tls)), None)
         context = self._contexts.under(tls) if self._contexts else None
         if tcp is not None:
@@ -249,7 +250,8 @@ async def serve_site(world: World, site: Site, authority: trustme.CA) -> AsyncIt
         world.listens(site.host, port)
         accepting = [asyncio.create_task(listener.run(listening)) for listening in sockets]
         try:
-            yield port
+            async with losing(world.faults, site.host, lambda: world.region, sockets):
+                yield port
         finally:
             for task in accepting:
                 task.cancel()

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 
 from agent.drill.faults import Faults, Smtp, Tcp, Tls
 from agent.drill.hosting import Contexts, reset_on_close
+from agent.drill.lossy import DROPS, losing
 from agent.drill.stream import serve_stream
 
 _READY_FOR_TLS = "220 2.0.0 SMTP server ready"
@@ -53,8 +54,9 @@ class _Post:
     async def connected(self, writer: asyncio.StreamWriter) -> bool:
         """Say whether the connection goes on; a reset ends it, silence keeps it for ever."""
         source = str(writer.get_extra_info("peername")[0])
-        broken = self._faults.first(Tcp, "mail", source=source)
-        if broken is not None and broken.how == "silent":
+        hits = self._faults.hits("mail", Tcp, source=source)
+        broken = next((fault.effect for fault in hits if not (DROPS and fault.effect == Tcp("timeout"))), None)
+        if broken is not None and broken != Tcp("reset"):
             await asyncio.Event().wait()
         if broken is not None:
             reset_on_close(writer.get_extra_info("socket").fileno())
@@ -91,5 +93,5 @@ async def serve_greeting(host_name: str, tls: Contexts, faults: Faults) -> Async
 
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listening.bind(("127.0.0.1", 0))
-    async with serve_stream(serve, listening):
+    async with serve_stream(serve, listening), losing(faults, "mail", lambda: "", (listening,)):
         yield listening.getsockname()[1]

@@ -53,7 +53,7 @@ class _Entry(BaseModel):
     retry_after: Annotated[int, Field(ge=0)] | None = None
     latency: Annotated[float, Field(gt=0)] | None = None
     drip: Annotated[float, Field(ge=0)] | None = None
-    tcp: Literal["reset", "silent"] | None = None
+    tcp: Literal["reset", "silent", "timeout"] | None = None
     tls: Literal["handshake_fail", "wrong_name", "intercepted"] | None = None
     token: Annotated[int, Field(ge=16000, le=9_999_999)] | None = None
     dns: Literal["servfail", "nxdomain", "timeout", "stale", "mutate"] | None = None

@@ -2,9 +2,10 @@
 
 import asyncio
 import io
+import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext, suppress
 
 import aiohttp
 import pytest
@@ -13,6 +14,7 @@ from aiohttp import web
 
 from agent.drill.faults import Drip, Effect, Fault, Http, Latency, Tcp, Tls, Where
 from agent.drill.hosting import Asked, Site, serve_site, serve_sites
+from agent.drill.lossy import DROPS
 from agent.drill.world import World
 
 
@@ -54,6 +56,44 @@ async def test_its_certificate_carries_the_real_looking_name() -> None:
             await asyncio.open_connection("127.0.0.1", port, ssl=trust, server_hostname="login.microsoftonline.com")
 
 
+@pytest.mark.skipif(not DROPS, reason="only Linux drops SYNs for us")
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+async def test_a_lost_connection_is_never_made_and_comes_back_with_the_path(address: str) -> None:
+    world = World()
+    async with client(world):
+        port = int(world.address("graph").rpartition(":")[2])
+        world.faults.set(Fault(Tcp("timeout")))
+        with pytest.raises(TimeoutError), socket.create_connection((address, port), timeout=0.2):
+            pass
+        world.faults.set()
+        socket.create_connection((address, port), timeout=5).close()
+
+
+@pytest.mark.skipif(not DROPS, reason="only Linux drops SYNs for us")
+@pytest.mark.parametrize(("source", "lost"), [("127.0.0.1", True), ("127.0.0.3", True), ("127.0.0.2", False)])
+async def test_another_way_out_does_not_lose_them(source: str, *, lost: bool) -> None:
+    world = World()
+    async with client(world):
+        port = int(world.address("graph").rpartition(":")[2])
+        world.faults.set(Fault(Tcp("timeout"), Where(sources=frozenset({"127.0.0.1", "127.0.0.3", "::1"}))))
+        with pytest.raises(TimeoutError) if lost else nullcontext():
+            socket.create_connection(("127.0.0.1", port), timeout=0.2, source_address=(source, 0)).close()
+
+
+@pytest.mark.skipif(not DROPS, reason="only Linux drops SYNs for us")
+async def test_about_a_share_of_connections_is_lost_by_their_source_port() -> None:
+    world = World()
+    async with client(world):
+        port = int(world.address("graph").rpartition(":")[2])
+        world.faults.set(Fault(Tcp("timeout"), share=0.5))
+        made = 0
+        for _ in range(60):
+            with suppress(TimeoutError):
+                socket.create_connection(("127.0.0.1", port), timeout=0.02).close()
+                made += 1
+    assert 10 < made < 50
+
+
 async def test_large_uploads_fit() -> None:
     async with client(World()) as session, session.put("/upload", data=io.BytesIO(b"x" * 5_000_000)) as response:
         assert await response.text() == "PUT /upload 5000000"
@@ -66,6 +106,7 @@ async def test_large_uploads_fit() -> None:
         (Drip(10), TimeoutError),
         (Tcp("reset"), ConnectionResetError),
         (Tcp("silent"), TimeoutError),
+        (Tcp("timeout"), TimeoutError),
         (Tls("handshake_fail"), ssl.SSLError),
         (Tls("wrong_name"), ssl.SSLCertVerificationError),
         (Tls("intercepted"), ssl.SSLCertVerificationError),
