@@ -150,19 +150,29 @@ def _parsed(path: Path) -> Grant:
 
 def _write(path: Path, text: str) -> None:
     """Write the file whole or not at all: beside it, synced, then renamed over it, and the folder synced."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    folder = path.parent
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, beside = tempfile.mkstemp(dir=folder, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+        _hand_over(folder, Path(beside))
         Path(beside).replace(path)
     except BaseException:
         Path(beside).unlink(missing_ok=True)
         raise
     if os.name == "posix":
-        _sync(path.parent)
+        _sync(folder)
+
+
+def _hand_over(folder: Path, file: Path) -> None:
+    """Give what root writes to whom the state belongs: `fogbell login` may run under sudo, and the agent has to read and rotate it."""
+    if os.name == "posix" and os.geteuid() == 0:
+        owner = folder.parent.stat()
+        for written in (folder, file):
+            os.chown(written, owner.st_uid, owner.st_gid)
 
 
 def _sync(folder: Path) -> None:

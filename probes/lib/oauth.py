@@ -22,7 +22,7 @@ from probes.core.contract import Failed, Inconclusive, Stopped
 from probes.core.reasons import Reason
 from probes.lib.assertion import assertion
 from probes.lib.http import Request, Response, Wanted, fetch
-from probes.lib.proxy import route_to
+from probes.lib.proxy import Route, route_to
 from probes.lib.tenant import ManagedIdentity, Tenant
 from probes.lib.url import parse
 
@@ -36,6 +36,7 @@ METADATA = "http://169.254.169.254/metadata/identity/oauth2/token"
 _ANSWER = Wanted(limit=256 << 10)
 _FORM = (("Content-Type", "application/x-www-form-urlencoded"), ("Accept", "application/json"))
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_IDENTITY_HEADER = "X-IDENTITY-HEADER"
 _LONGEST_LIFE = 2 * 86_400.0
 _ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _TRAILER = re.compile(r"\s*(?:Trace ID|Correlation ID|Timestamp):.*", re.DOTALL)
@@ -119,8 +120,8 @@ async def ask(ctx: Context, tenant: Tenant, proof: Proof, resource: str, path: s
     """
     if proof.kind == "managed_identity":
         request = _metadata_request(ctx, tenant.credential.managed_identity or ManagedIdentity(), resource)
-        response = await fetch(ctx, request, trust=tenant.tls, wanted=_ANSWER)
-        return _given(ctx, response, _metadata_reason)
+        sent = tuple(value for name, value in request.headers if name == _IDENTITY_HEADER)
+        return _given(ctx, await _exchange(ctx, tenant, request, None), _metadata_reason, sent)
     form = _form(tenant, proof, resource, path)
     response = await post(ctx, tenant, path, form)
     return _given(ctx, response, _reason, (proof.value, form.get("client_assertion", "")))
@@ -135,13 +136,7 @@ async def post(ctx: Context, tenant: Tenant, path: str, form: Mapping[str, str])
 
     """
     request = Request("POST", parse(_endpoint(tenant, path)), _FORM, urlencode(form).encode())
-    try:
-        return await fetch(ctx, request, trust=tenant.tls, route=route_to(ctx, tenant.through, request.url), wanted=_ANSWER)
-    except Failed as failed:
-        if failed.reason is not Reason.PROTOCOL_ERROR:
-            raise
-        # What is wrong with an answer may be what it repeats of the form.
-        raise Failed(Reason.PROTOCOL_ERROR, f"{tenant.where.login}: {_NO_ANSWER}", code=failed.code) from None
+    return await _exchange(ctx, tenant, request, route_to(ctx, tenant.through, request.url))
 
 
 def resource_of(tenant: Tenant, resource: str) -> str:
@@ -186,6 +181,16 @@ def retry_after(response: Response) -> float:
     return max(0.0, until - (now or time.time())) if until else 0.0
 
 
+async def _exchange(ctx: Context, tenant: Tenant, request: Request, route: Route | None) -> Response:
+    try:
+        return await fetch(ctx, request, trust=tenant.tls, route=route, wanted=_ANSWER)
+    except Failed as failed:
+        if failed.reason is not Reason.PROTOCOL_ERROR:
+            raise
+        # What is wrong with an answer may be what it repeats of the request.
+        raise Failed(Reason.PROTOCOL_ERROR, f"{request.url.authority}: {_NO_ANSWER}", code=failed.code) from None
+
+
 def _endpoint(tenant: Tenant, path: str) -> str:
     return f"https://{tenant.where.login}{path.format(tenant=tenant.tenant_id)}"
 
@@ -212,7 +217,7 @@ def _metadata_request(ctx: Context, identity: ManagedIdentity, resource: str) ->
     if identity.client_id is not None:
         query["client_id"] = identity.client_id
     url = parse(f"{identity.endpoint or METADATA}?{urlencode(query)}")
-    secret = () if identity.header is None else (("X-IDENTITY-HEADER", ctx.secret(identity.header)),)
+    secret = () if identity.header is None else ((_IDENTITY_HEADER, ctx.secret(identity.header)),)
     return Request("GET", url, (*secret, ("Accept", "application/json")) if hosted else (("Metadata", "true"),))
 
 

@@ -41,8 +41,8 @@ _LAST_SECONDS = 30.0
 _SHORT_LIVED = 0.5
 # A token is used until 30 s before its end, one of less than a minute for half its life.
 _FORGOTTEN_AFTER = 7_200.0
-_TIME_TO_ASK = 2.0
-# What a run must have left after waiting, so that it can ask.
+_TIME_TO_GO_ON = 4.0
+# What a run must have left after waiting, so that it can do its work.
 
 _REFUSALS = frozenset(
     {
@@ -367,7 +367,7 @@ def _about_resource(stopped: Stopped) -> bool:
 
 
 def _has_time(ctx: Context, seconds: float) -> bool:
-    return perf_counter() + seconds + _TIME_TO_ASK < ctx.deadline
+    return perf_counter() + seconds + _TIME_TO_GO_ON < ctx.deadline
 
 
 def _tell(ctx: Context, token: Token) -> None:

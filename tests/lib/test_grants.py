@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import stat
 import threading
 from dataclasses import replace
@@ -51,6 +52,13 @@ async def test_a_file_is_for_the_agent_alone(path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert [entry.name for entry in path.parent.iterdir()] == ["contoso.json"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+async def test_what_root_writes_belongs_to_whom_the_state_belongs(tmp_path: Path, path: Path) -> None:
+    os.chown(tmp_path, 1234, 2345)
+    assert await Grants().keep(path, grant("login"))
+    assert {(entry.stat().st_uid, entry.stat().st_gid) for entry in (path, path.parent)} == {(1234, 2345)}
 
 
 async def test_what_was_stored_is_found_again(path: Path) -> None:

@@ -1,6 +1,7 @@
 """The five ways to prove who we are, as a server sees them."""
 
 import asyncio
+import json
 
 import jwt
 import pytest
@@ -129,6 +130,22 @@ async def test_refusals_of_the_metadata_service(status: bytes, reason: Reason) -
         with pytest.raises(Stopped) as stopped:
             await want(run(shared()), tenant("login.invalid", by(managed_identity=machine(address))))
     assert (stopped.value.reason, stopped.value.code) == (reason, status[:3].decode())
+
+
+@pytest.mark.parametrize("encoding", [b"", b"Content-Encoding: " + SECRET.encode() + b"\r\n"], ids=["in the body", "in a header"])
+async def test_the_word_of_an_app_service_is_shown_nowhere(encoding: bytes) -> None:
+    body = json.dumps({"error": "x", "error_description": SECRET, "trace_id": SECRET}).encode()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 400 Bad\r\n%sContent-Length: %d\r\n\r\n%s" % (encoding, len(body), body))
+        await writer.drain()
+
+    async with hostile.serving(talk) as address:
+        ctx = run(shared())
+        with pytest.raises(Failed) as failed:
+            await want(ctx, tenant("login.invalid", by(managed_identity=machine(address, header={"inline": SECRET}))))
+    assert "canary" not in f"{failed.value} {ctx.evidence_found}"
 
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
