@@ -23,7 +23,7 @@ from probes.lib.oauth import TOKEN_PATH, Proof, Token, ask, resource_of
 from probes.lib.tenant import Tenant
 from probes.lib.usage import Usage
 
-__all__ = ["Token", "Tokens", "forget", "token_for"]
+__all__ = ["Token", "Tokens", "token_for"]
 
 FLIGHT_SECONDS = 15.0
 """Longest that one request may take."""
@@ -74,11 +74,6 @@ async def token_for(ctx: Context, tenant: Tenant, resource: str = "", *, fresh: 
 
     """
     return await ctx.shared.part(Tokens).token(ctx, tenant, resource_of(tenant, resource), fresh=fresh, delegated=delegated)
-
-
-def forget(ctx: Context, token: Token) -> None:
-    """Use this token no more: a service has refused it. The next run asks for another."""
-    ctx.shared.part(Tokens).forget(token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +156,6 @@ class Tokens:
             for resource, kept in tuple(line.kept.items()):
                 if kept.token is token and self._age(kept) > (REST_SECONDS if over else YOUNG_SECONDS):
                     del line.kept[resource]
-
-    def forget(self, token: Token) -> None:
-        """Use this token no more."""
-        for line in self._lines.values():
-            for resource in [resource for resource, kept in line.kept.items() if kept.token is token]:
-                del line.kept[resource]
 
     def _line(self, wish: _Wish) -> _Line:
         now = self._clock()

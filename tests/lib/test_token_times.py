@@ -10,7 +10,7 @@ from probes.core.context import Shared
 from probes.core.contract import Failed, Secret, Stopped
 from probes.core.reasons import Reason
 from probes.lib.tenant import Tenant
-from probes.lib.tokens import Tokens, forget
+from probes.lib.tokens import Tokens
 from tests.fakes.identity import Answer, Asked, given, identity, refused
 from tests.lib.signing_in import by, run, shared, tenant, want
 
@@ -217,15 +217,6 @@ async def test_a_forced_token_joins_a_request_under_way_and_respects_rest() -> N
         server.answer = lambda _: refused(7000215, 401, "invalid_client")
         failures = [await outcome(agent, of, fresh=True) for _ in range(5)]
     assert failures == [Reason.CREDENTIAL_INVALID] * 5
-    assert len(server.asked) == 2
-
-
-async def test_a_refused_token_that_was_forgotten_is_used_no_more() -> None:
-    async with identity() as server:
-        agent, of = shared(), tenant(server.host)
-        ctx = run(agent)
-        forget(ctx, await want(ctx, of))
-        await want(run(agent), of)
     assert len(server.asked) == 2
 
 
