@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from agent.permissions.clouds import Cloud, cloud_of
 from agent.permissions.demand import Demand, Need
 from probes.core.needs import Api, Grant, Scope
+from probes.core.text import shown
 from probes.lib.tenant import Tenant
 
 RESOURCES = {
@@ -83,7 +84,7 @@ _TEMPLATES = Environment(
     keep_trailing_newline=True,
     autoescape=False,  # noqa: S701 - shell scripts, not HTML; words are quoted by the filters
 )
-_TEMPLATES.filters |= {"ps": quoted, "ps_list": listed}
+_TEMPLATES.filters |= {"ps": quoted, "ps_list": listed, "in_a_line": shown}
 
 
 def powershell(demand: Demand) -> str:
@@ -126,9 +127,11 @@ def _words(demand: Demand) -> dict[str, Any]:
 
 
 def _narrowing(demand: Demand) -> dict[str, Any]:
+    mailboxes = _targets(demand.narrowed(Scope.MAILBOXES), Scope.MAILBOXES)
     return {
         "mail": tuple(dict.fromkeys(_role(need) for need in demand.narrowed(Scope.MAILBOXES))),
-        "mailboxes": _targets(demand.narrowed(Scope.MAILBOXES), Scope.MAILBOXES),
+        "mailboxes": mailboxes,
+        "mailbox_filter": " -or ".join(f"EmailAddresses -eq {quoted(mailbox)}" for mailbox in mailboxes),
         "sites": tuple(map(_site, _targets(demand.narrowed(Scope.SITES), Scope.SITES))),
         "site_role": "write" if any(need.writes for need in demand.narrowed(Scope.SITES)) else "read",
         "consents": _consents(demand),

@@ -111,6 +111,17 @@ def test_a_word_stays_a_word_in_powershell(word: str, expected: str) -> None:
     assert quoted(word) == expected
 
 
+def test_a_mailbox_stays_a_word_inside_the_filter(tmp_path: Path) -> None:
+    text = commands(demand(tmp_path, """[{name: mail, kind: mail, at: ["o'brien$(x)@contoso.example"]}]"""), Shell.POWERSHELL)
+    assert "$mailboxes = 'EmailAddresses -eq ''o''''brien$(x)@contoso.example'''\n" in text
+
+
+def test_the_path_of_a_certificate_cannot_leave_its_comment(tmp_path: Path) -> None:
+    text = commands(demand(tmp_path, HEALTH, r'certificate: {file: "/run/a\nRemove-Item /"}'), Shell.BOTH)
+    assert r"/run/a\nRemove-Item" in text
+    assert not any(line.startswith("Remove-Item") for line in text.splitlines())
+
+
 def without_texts(text: str) -> str:
     """Return a PowerShell script without comments, here-strings and words in quotes."""
     text = re.sub(r"@'\n.*?\n'@", "''", text, flags=re.DOTALL)

@@ -4,7 +4,7 @@
 # It is granted in Exchange and not in Entra: a grant there would reach every mailbox, and the two add up. It takes up to two hours to act.
 Connect-ExchangeOnline -ShowBanner:$false{{ " -ExchangeEnvironmentName " ~ cloud.exchange if cloud.exchange }}
 New-ServicePrincipal -AppId $sp.AppId -ObjectId $sp.Id -DisplayName 'Fogbell' -ErrorAction SilentlyContinue
-$mailboxes = "{% for mailbox in mailboxes %}{{ " -or " if not loop.first }}EmailAddresses -eq {{ mailbox | ps }}{% endfor %}"
+$mailboxes = {{ mailbox_filter | ps }}
 New-ManagementScope -Name 'Fogbell mailboxes' -RecipientRestrictionFilter $mailboxes -ErrorAction SilentlyContinue
 Set-ManagementScope -Identity 'Fogbell mailboxes' -RecipientRestrictionFilter $mailboxes
 {% for role in mail %}
