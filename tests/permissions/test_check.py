@@ -5,14 +5,20 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from typer.testing import CliRunner
 
 from agent.__main__ import app
 from agent.drill.entra.directory import EXCHANGE, GRAPH, Directory
 from agent.drill.tenant import Tenant, tenant
+from agent.permissions import check
 from agent.permissions.compare import compared
+from agent.permissions.demand import Demand
 from agent.permissions.page import told
+from agent.runner import of_this_machine
 from probes.core.needs import Api, Grant
+from tests.fakes.certificates import ca_file
+from tests.fakes.identity import Asked, identity
 from tests.permissions.kinds import EVERYTHING, demand
 
 NEEDED = {"Organization.Read.All", "ServiceHealth.Read.All"}
@@ -142,3 +148,29 @@ async def test_a_tenant_without_exchange_has_nothing_to_compare_there(contoso: T
 async def test_a_tenant_that_is_not_in_the_configuration_is_a_mistake_of_it(contoso: Tenant) -> None:
     code, output = await checked(contoso, "--tenant", "fabrikam")
     assert (code, output) == (2, "fogbell: there is no tenant 'fabrikam'; there are: contoso\n")
+
+
+def health_at(host: str, folder: Path) -> Demand:
+    """Return the need of a tenant whose hosts are all this one, for one probe of service health."""
+    hosts = f"hosts: {{login: '{host}', graph: '{host}', exchange: '{host}'}}\n    tls: {{ca_file: {ca_file()}}}"
+    return demand(folder, "[{name: health, kind: health}]", "secret: {env: NOWHERE}", hosts)
+
+
+async def test_a_token_that_cannot_be_read_is_no_proof_of_anything(tmp_path: Path) -> None:
+    def opaque(_: Asked) -> web.Response:
+        return web.json_response({"token_type": "Bearer", "expires_in": 3599, "access_token": "opaque"})
+
+    async with identity(opaque) as server:
+        found = await check.comparisons(health_at(server.host, tmp_path), of_this_machine(lambda _: "hunter2", {}, None))
+    assert [one.problem.partition(":")[0] for one in found] == ["content_mismatch", "content_mismatch"]
+
+
+async def test_a_token_that_does_not_come_is_waited_for_only_so_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def silent(_: Asked) -> web.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(check, "SECONDS", 0.2)
+    async with identity(silent) as server:
+        found = await check.comparisons(health_at(server.host, tmp_path), of_this_machine(lambda _: "hunter2", {}, None))
+    assert {one.problem for one in found} == {"timeout: no token within 0.2 s"}

@@ -1,5 +1,6 @@
 """The commands: whole as golden files, their cmdlets against Microsoft's reference, those for Azure CLI run by a real shell."""
 
+import io
 import json
 import os
 import re
@@ -8,11 +9,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from syrupy.assertion import SnapshotAssertion
 from typer.testing import CliRunner
 
 from agent.__main__ import app
-from agent.permissions.page import commands
+from agent.permissions.page import commands, table
 from agent.permissions.script import quoted
 from agent.permissions.shell import Shell
 from tests.permissions.cmdlets import COMMON, KNOWN, OPERATORS, PARTS_OF_POWERSHELL, READ
@@ -40,6 +42,13 @@ def test_the_shipped_example(snapshot: SnapshotAssertion) -> None:
     done = CliRunner().invoke(app, ["permissions", "--config", str(ROOT / "config" / "example.yml"), "--shell", "powershell"])
     assert done.exit_code == 0
     assert done.output == snapshot
+
+
+def test_every_sort_of_permission_as_a_table(tmp_path: Path, snapshot: SnapshotAssertion) -> None:
+    console = Console(width=240, file=io.StringIO())
+    console.print(table(demand(tmp_path, EVERYTHING)))
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue() == snapshot
 
 
 def test_every_sort_of_permission_in_powershell(tmp_path: Path, snapshot: SnapshotAssertion) -> None:
