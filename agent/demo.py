@@ -90,8 +90,8 @@ async def alone(show: Show, folder: Path | None) -> None:
     """
     stopped = _stop_on_signals()
     with tempfile.TemporaryDirectory(prefix="fogbell-tenant-", ignore_cleanup_errors=True) as temporary:
+        place = folder or Path(temporary)
         try:
-            place = Path(temporary) if folder is None else folder
             place.mkdir(parents=True, exist_ok=True)
             async with _tenant(place) as tenant:
                 _begin(tenant, show)
@@ -99,7 +99,7 @@ async def alone(show: Show, folder: Path | None) -> None:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stopped.wait(), show.seconds)
         except OSError as error:
-            raise DemoError(f"cannot use the folder {folder or temporary}: {error.strerror or error}") from error
+            raise DemoError(f"the tenant cannot run in {place}: {error.strerror or error}") from error
     typer.echo("The tenant has ended." if folder else "The tenant has ended and left nothing behind.")
 
 

@@ -1,5 +1,6 @@
 """The whole simulated tenant at once: every host, name server, mail server, and a configuration that watches them."""
 
+import json
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -97,9 +98,9 @@ def _words(made: Tenant, folder: Path) -> Mapping[str, str | int]:
     world = made.world
     urls = ("admin", "purview", "security", "exchange-admin", "teams-admin", "entra", "office", "endpoints", "control")
     return {
-        "folder": folder.as_posix(),
-        "ca_file": made.ca_file.as_posix(),
-        "secret_file": made.secret_file.as_posix(),
+        "state_dir": _quoted(folder / "state"),
+        "ca_file": _quoted(made.ca_file),
+        "secret_file": _quoted(made.secret_file),
         "tenant_id": world.tenant_id,
         "client_id": world.app_id,
         "dns": made.dns,
@@ -108,6 +109,11 @@ def _words(made: Tenant, folder: Path) -> Mapping[str, str | int]:
         **{host: world.address(host) for host in ("login", "graph", "exchange")},
         **{host.replace("-", "_"): world.url(host) for host in urls},
     }
+
+
+def _quoted(path: Path) -> str:
+    """Write a path so that YAML reads it as it is, whatever is in it: JSON is YAML."""
+    return json.dumps(path.as_posix())
 
 
 def play(world: World, outage: Outage, start: float, speed: float) -> None:

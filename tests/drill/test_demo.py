@@ -5,15 +5,17 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from agent import demo
+from agent.__main__ import app
 from agent.config import Secrets, load
 from agent.drill.faults import StatusSource
+from agent.drill.lossy import DROPS
 from agent.drill.outage import find, read, schedule
 from agent.drill.tenant import Tenant, tenant
 from agent.runner import of_this_machine, run_once
@@ -31,7 +33,7 @@ async def run_all(running: Tenant, state: Path) -> dict[str, Run]:
     assert "$" not in running.config.read_text()
     configuration = load(running.config)
     shared = of_this_machine(Secrets(configuration.secrets), configuration.tenants, str(state))
-    jobs = [replace(job, timeout=3.0) for job in configuration.jobs]
+    jobs = [replace(job, timeout=2.0) for job in configuration.jobs]
     runs = await asyncio.gather(*(run_once(job, shared) for job in jobs))
     return {run.probe: run for run in runs}
 
@@ -69,6 +71,11 @@ def test_the_ready_configuration_has_a_probe_of_each_kind_of_the_tenant_and_of_n
                 "purview": ("verify", "http_5xx"),
                 "defender": ("verify", "http_5xx"),
             },
+        ),
+        pytest.param(
+            "R02",
+            {"graph": ("token", "connect_timeout"), "smtp-recipient": ("connect", "connect_timeout")},
+            marks=pytest.mark.skipif(not DROPS, reason="only Linux drops SYNs for us"),
         ),
         ("R08", {"sign-in": ("authorize", "identity_fault")}),
         ("R15", {"mail-domain": ("spf", "dns_mismatch")}),
@@ -108,25 +115,18 @@ def test_the_demo_runs_for_its_time_says_where_to_look_and_leaves_nothing_behind
     assert not Path(found[1]).parent.exists()
 
 
-@pytest.fixture(params=["demo", "tenant"])
-def started(request: pytest.FixtureRequest) -> Iterator["subprocess.Popen[str]"]:
-    listen = ("--listen", f"127.0.0.1:{free_port()}") if request.param == "demo" else ()
-    line = command(request.param, *listen)
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize(("name", "number"), [("demo", signal.SIGINT), ("demo", signal.SIGTERM), ("tenant", signal.SIGINT)])
+def test_it_ends_well_when_told_to(name: str, number: signal.Signals) -> None:
+    line = command(name, *(("--listen", f"127.0.0.1:{free_port()}") if name == "demo" else ()))
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True) as process:
         assert process.stdout is not None
-        for line_out in process.stdout:
-            if line_out.startswith("Stop it with"):
+        for said in process.stdout:
+            if said.startswith("Stop it with"):
                 break
-        yield process
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_ends_well_when_told_to(started: "subprocess.Popen[str]", number: signal.Signals) -> None:
-    assert started.stdout is not None
-    os.kill(started.pid, number)
-    rest = started.stdout.read()
-    assert started.wait(20) == 0
+        os.kill(process.pid, number)
+        rest = process.stdout.read()
+        assert process.wait(20) == 0
     assert "left nothing behind" in rest
     assert "Traceback" not in rest
 
@@ -143,20 +143,20 @@ def test_it_ends_well_when_told_to(started: "subprocess.Popen[str]", number: sig
 )
 @pytest.mark.parametrize("name", ["demo", "tenant"])
 def test_a_wrong_option_is_said_in_words(name: str, options: tuple[str, str], said: str) -> None:
-    result = subprocess.run(command(name, *options), capture_output=True, text=True, timeout=50, check=False)
-    assert result.returncode == 1
+    result = CliRunner().invoke(app, [name, *options])
+    assert result.exit_code == 1
     assert said in result.stderr
-    assert "Traceback" not in result.stderr
+    assert isinstance(result.exception, SystemExit)
     if options[1] in ("R99", "R0"):
         assert "  R01_gls_na_2026_01_22: " in result.stderr
 
 
 def test_the_tenant_says_where_everything_is_and_never_its_secret(tmp_path: Path) -> None:
-    line = command("tenant", "--folder", str(tmp_path / "new"), "--for", "100ms")
-    result = subprocess.run(line, capture_output=True, text=True, timeout=50, check=True)
+    result = CliRunner().invoke(app, ["tenant", "--folder", str(tmp_path / "new"), "--for", "100ms"])
+    assert result.exit_code == 0
     secret = tmp_path / "new" / "client_secret"
     assert secret.stat().st_mode & 0o777 == 0o600
-    assert secret.read_text() not in result.stdout + result.stderr + (tmp_path / "new" / "tenant.yml").read_text()
+    assert secret.read_text() not in result.output + (tmp_path / "new" / "tenant.yml").read_text()
     assert re.search(r"(?m)^  graph +https://localhost:\d+$", result.stdout)
     assert f"client_secret@{secret}" in result.stdout
 
@@ -166,6 +166,16 @@ async def test_the_command_line_it_prints_gets_a_token(tmp_path: Path) -> None:
         process = await asyncio.create_subprocess_shell(demo._curl(running), stdout=asyncio.subprocess.PIPE)
         answer, _ = await process.communicate()
     assert b'"access_token": "ey' in answer
+
+
+def test_a_folder_of_any_name_will_do_and_one_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "it's a: {folder}, #1"
+    result = CliRunner().invoke(app, ["tenant", "--folder", str(folder), "--for", "100ms"])
+    assert result.exit_code == 0
+    assert load(folder / "tenant.yml").state_dir == str(folder / "state")
+    result = CliRunner().invoke(app, ["tenant", "--folder", str(folder / "client_secret")])
+    assert result.exit_code == 1
+    assert result.stderr == f"fogbell: the tenant cannot run in {folder / 'client_secret'}: File exists\n"
 
 
 def test_an_outage_takes_three_minutes_unless_a_speed_is_asked_for() -> None:

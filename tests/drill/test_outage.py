@@ -1,10 +1,12 @@
 import os
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
+from agent.drill import outage
 from agent.drill.faults import Http, Mail, Where
 from agent.drill.outage import GROUPS, OutageError, find, read, schedule, shipped
 from agent.drill.world import HOSTS
@@ -14,14 +16,14 @@ HEAD = "id: X01_own\ntitle: t\n"
 
 def test_every_shipped_outage_can_be_played_and_has_an_id_of_its_own() -> None:
     everything = shipped()
-    assert len({outage.id for outage in everything}) == len(everything)
-    assert all(schedule(outage, 0.0) for outage in everything)
+    assert len({one.id for one in everything}) == len(everything)
+    assert all(schedule(one, 0.0) for one in everything)
 
 
 @pytest.mark.skipif("FOGBELL_REFERENCE" not in os.environ, reason="FOGBELL_REFERENCE names the folder of the reference data")
 def test_every_scenario_of_the_catalogue_is_shipped() -> None:
     text = (Path(os.environ["FOGBELL_REFERENCE"]) / "outages.md").read_text()
-    assert {outage.id for outage in shipped()} == set(re.findall(r"(?m)^- id: (\w+)", text))
+    assert {one.id for one in shipped()} == set(re.findall(r"(?m)^- id: (\w+)", text))
 
 
 @pytest.mark.parametrize("wanted", ["R01", "r01", "R01_gls", "R01_gls_na_2026_01_22"])
@@ -35,7 +37,7 @@ def test_the_beginning_of_an_id_is_enough(wanted: str) -> None:
 def test_an_id_that_fits_none_or_several_is_refused_with_the_list(wanted: str, said: str) -> None:
     with pytest.raises(OutageError, match=said) as caught:
         find(wanted)
-    assert all(outage.id in str(caught.value) for outage in shipped())
+    assert all(one.id in str(caught.value) for one in shipped())
 
 
 def test_a_file_of_ones_own_is_played(tmp_path: Path) -> None:
@@ -47,14 +49,14 @@ def test_a_file_of_ones_own_is_played(tmp_path: Path) -> None:
 
 
 def test_minutes_become_moments_and_speed_shortens_them() -> None:
-    outage = read(
+    played = read(
         HEAD
         + "phases:\n"
         + "  - {from: -30, until: 0, what: before, faults: [{latency: 0.5}]}\n"
         + "  - {from: 0, until: 60, what: it, faults: [{mail: delay, seconds: 600}]}\n",
         "x.yml",
     )
-    (before, _), (it, effect) = [((fault.first, fault.until), fault.effect) for fault in schedule(outage, 1000.0, speed=10)]
+    (before, _), (it, effect) = [((fault.first, fault.until), fault.effect) for fault in schedule(played, 1000.0, speed=10)]
     assert before == (1000.0, 1180.0)
     assert it == (1180.0, 1540.0)
     assert effect == Mail("delay", 60.0)
@@ -110,9 +112,18 @@ def test_a_mistake_is_said_with_file_line_and_column(text: str, said: str) -> No
         read(text, "x.yml")
 
 
-def test_the_example_of_the_documentation_is_right() -> None:
-    import agent.drill.outage  # noqa: PLC0415
+FOLDER = Path(outage.__file__).parent / "outages"
 
-    found = re.search(r"```yaml\n(.*?)```", agent.drill.outage.__doc__ or "", re.DOTALL)
+
+@pytest.mark.parametrize("text", [outage.__doc__ or "", (FOLDER / "README.md").read_text()], ids=["module", "page"])
+def test_the_examples_of_the_documentation_are_right(text: str) -> None:
+    found = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
     assert found is not None
     assert read(found[1], "example").id == yaml.safe_load(found[1])["id"]
+
+
+def test_the_page_for_writers_names_every_key_and_word_of_a_fault() -> None:
+    page = (FOLDER / "README.md").read_text()
+    fields = outage._Entry.model_fields
+    words = {word for field in fields.values() for part in get_args(field.annotation) for word in get_args(part) if isinstance(word, str)}
+    assert {name for name in (*fields, *words) if not re.search(rf"\b{name}\b", page)} == set()
