@@ -117,7 +117,7 @@ FOLDER = Path(outage.__file__).parent / "outages"
 
 @pytest.mark.parametrize("text", [outage.__doc__ or "", (FOLDER / "README.md").read_text()], ids=["module", "page"])
 def test_the_examples_of_the_documentation_are_right(text: str) -> None:
-    found = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
+    found = re.search(r"```yaml[^\n]*\n(.*?)```", text, re.DOTALL)
     assert found is not None
     assert read(found[1], "example").id == yaml.safe_load(found[1])["id"]
 
