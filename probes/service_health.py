@@ -18,7 +18,8 @@ probes:
 ```
 
 The run is ok when the state could be read, whatever it says: what Microsoft tells is a hint beside our own measurements, never an alarm.
-Where it cannot be read the run fails, and no state is exported: unknown is never healthy.
+Where it cannot be read the run fails, and no state is exported: unknown is never healthy. A run that is inconclusive, because our own calls
+are too many, leaves what was read last; the fourth in a row fails.
 
 A service is healthy in the states serviceOperational, serviceRestored, falsePositive, resolved, resolvedExternal and
 postIncidentReviewPublished. It is not in serviceDegradation, serviceInterruption, extendedRecovery, investigating, confirmed, reported,
