@@ -4,6 +4,7 @@ Rendering everything at a scrape costs about 7 µs a line, on the loop or agains
 in which every other probe's clock runs on.
 """
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -11,8 +12,10 @@ from agent.exporter import catalogue as c
 from agent.exporter import series
 from agent.exporter.catalogue import CATALOGUE, Family
 from agent.job import Job
-from probes.core.contract import Outcome, Run
+from probes.core.contract import Outcome, Run, Sample
 from probes.core.reasons import Reason
+
+log = logging.getLogger("fogbell.exporter")
 
 
 @dataclass(slots=True)
@@ -49,6 +52,7 @@ class Exporter:
         self._latency: dict[str, series.Histogram] = {}
         self._jobs: dict[str, Job] = {}
         self._measured: dict[str, dict[str, _Measured]] = {}
+        self._undeclared: set[tuple[str, str]] = set()
 
     def describe(self, job: Job) -> None:
         """Let a probe appear, or say anew what it is. Its counters are there from the start, at 0."""
@@ -162,10 +166,14 @@ class Exporter:
         self._put(c.LATENCY, run.probe, histogram.lines(run.probe))
 
     def _put_measured(self, run: Run) -> None:
-        table = self._measured[self._jobs[run.probe].kind]
+        kind = self._jobs[run.probe].kind
+        table = self._measured[kind]
         texts: dict[str, str] = {}
         for sample in run.measured:
-            measured = table[sample.name]
+            measured = table.get(sample.name)
+            if measured is None or len(measured.labels) != len(sample.labels):
+                self._tell_undeclared(kind, sample)
+                continue
             labels = zip(measured.labels, sample.labels, strict=True) if sample.labels else ()
             texts[sample.name] = texts.get(sample.name, "") + series.line(measured.name, run.probe, float(sample.value), labels)
         for name, measured in table.items():
@@ -173,3 +181,9 @@ class Exporter:
                 measured.lines[run.probe] = texts[name].encode()
             else:
                 measured.lines.pop(run.probe, None)
+
+    def _tell_undeclared(self, kind: str, sample: Sample) -> None:
+        """Say once that a kind measures what it does not declare: its own bug, which must not cost the run."""
+        if (kind, sample.name) not in self._undeclared:
+            log.error("the kind %s measures %s{%s} without having declared it", kind, sample.name, ", ".join(sample.labels))
+        self._undeclared.add((kind, sample.name))

@@ -165,3 +165,17 @@ async def test_scrapers_that_come_together_share_one_rendering() -> None:
     assert one is two
     assert other is not one
     renderer.close()
+
+
+def test_what_a_kind_did_not_declare_is_told_once_and_costs_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    exporter = exporter_of_page()
+    wrong = (Sample("size_bytes", 3.0), Sample("surprise", 1.0), Sample("finding", 1.0, ("a", "b")))
+    for _ in range(2):
+        exporter.publish(replace(OK, measured=wrong), None)
+    text = b"".join(line for lines in exporter._lines.values() for line in lines.values())
+    assert b'fogbell_trial_size_bytes{probe="page"} 3.0' in text
+    assert b"surprise" not in text
+    assert [record.message for record in caplog.records] == [
+        "the kind trial measures surprise{} without having declared it",
+        "the kind trial measures finding{a, b} without having declared it",
+    ]
