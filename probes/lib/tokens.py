@@ -237,8 +237,6 @@ class Tokens:
             return stopped
         else:
             line.kept[wish.resource] = _Kept(token, self._clock())
-            line.rests.pop("", None)
-            line.rests.pop(wish.resource, None)
             return token
         finally:
             line.flight = None

@@ -198,6 +198,9 @@ async def test_what_the_disk_refuses_stays_in_memory_and_is_written_later(
     path.parent.write_text("not a folder")
     assert not await grants.keep(path, grant("login", "second"))
     assert not await grants.keep(path, grant("login", "third"))
+    while_broken = await grants.read(path)
+    assert while_broken is not None
+    assert while_broken.refresh_token == "third"
     assert caplog.text.count("cannot be stored") == 1
     path.parent.unlink()
     (tmp_path / "moved").rename(path.parent)

@@ -1,12 +1,18 @@
 """Tokens of one agent: shared, renewed ahead of time, and not asked for too often. Real sockets and TLS; time jumps where it must."""
 
 import asyncio
+import socket
+import time
 
+import pytest
 from aiohttp import web
 
+from probes.core.context import Shared
+from probes.core.contract import Inconclusive
+from probes.core.reasons import Reason
 from tests.fakes import hostile
 from tests.fakes.identity import Asked, given, identity
-from tests.lib.signing_in import run, shared, tenant, want
+from tests.lib.signing_in import inline, run, shared, tenant, want
 
 GRAPH, EXCHANGE = "https://graph.microsoft.com", "https://outlook.office365.com"
 
@@ -156,3 +162,39 @@ async def test_at_its_deadline_a_run_knows_the_phase_in_which_the_request_was() 
         assert ctx.blamed is not None
         assert ctx.blamed.open_phases == ["tls"]
         assert [name for name, _ in ctx.steps[0].phases] == ["connect", "tls"]
+
+
+async def test_a_token_that_ended_while_the_machine_slept_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that never jumps stands still while a laptop sleeps; the wall clock tells."""
+    async with identity() as server:
+        agent, of = shared(), tenant(server.host)
+        await want(run(agent), of)
+        later = time.time() + 4000
+        monkeypatch.setattr("time.time", lambda: later)
+        await want(run(agent), of)
+    assert len(server.asked) == 2
+
+
+async def test_what_this_machine_lacked_keeps_no_other_run_from_asking() -> None:
+    lacking = [Inconclusive(Reason.AGENT_RESOURCES, "too many open files")]
+
+    async def lookup(host: str, family: int) -> tuple[str, ...]:
+        if lacking:
+            raise lacking.pop()
+        return ("127.0.0.1",) if (host, family) == ("localhost", socket.AF_UNSPEC) else ()
+
+    async with identity() as server:
+        agent, of = Shared(lookup, inline), tenant(server.host.replace("127.0.0.1", "localhost"))
+        with pytest.raises(Inconclusive) as stopped:
+            await want(run(agent), of)
+        ctx = run(agent)
+        await want(ctx, of)
+    assert stopped.value.reason is Reason.AGENT_RESOURCES
+    assert not ctx.tainted
+
+
+@pytest.mark.parametrize("life", [10**6, 10**18])
+async def test_a_token_that_claims_to_live_for_ever_is_renewed_within_two_days(life: int) -> None:
+    async with identity(lambda _: given(life=life)) as server:
+        token = await want(run(shared()), tenant(server.host))
+    assert token.expires - token.issued == 2 * 86_400
