@@ -10,7 +10,6 @@ import time
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from math import inf
 from typing import Any, Literal
@@ -23,6 +22,7 @@ from probes.core.reasons import Reason
 from probes.lib.assertion import assertion
 from probes.lib.http import Request, Response, Wanted, fetch
 from probes.lib.proxy import Route, route_to
+from probes.lib.retry_after import moment, retry_after
 from probes.lib.tenant import ManagedIdentity, Tenant
 from probes.lib.url import parse
 
@@ -124,7 +124,8 @@ async def ask(ctx: Context, tenant: Tenant, proof: Proof, resource: str, path: s
         return _given(ctx, await _exchange(ctx, tenant, request, None), _metadata_reason, sent)
     form = _form(tenant, proof, resource, path)
     response = await post(ctx, tenant, path, form)
-    return _given(ctx, response, _reason, (proof.value, form.get("client_assertion", "")))
+    judge = _reason if proof.kind == "grant" else _reason_of_app
+    return _given(ctx, response, judge, (proof.value, form.get("client_assertion", "")))
 
 
 async def post(ctx: Context, tenant: Tenant, path: str, form: Mapping[str, str]) -> Response:
@@ -170,15 +171,6 @@ def given(ctx: Context, response: Response, sent: tuple[str, ...] = ()) -> Given
 
     """
     return _given(ctx, response, _reason, sent)
-
-
-def retry_after(response: Response) -> float:
-    """Seconds that Retry-After asks for (RFC 9110 10.2.3), 0 where it does not; a date counts from the answer's own."""
-    value = (response.header("retry-after") or "").strip()
-    if value.isascii() and value.isdigit():
-        return float(value[:9])
-    until, now = _date(value), _date(response.header("date") or "")
-    return max(0.0, until - (now or time.time())) if until else 0.0
 
 
 async def _exchange(ctx: Context, tenant: Tenant, request: Request, route: Route | None) -> Response:
@@ -258,7 +250,7 @@ def _refusal(ctx: Context, response: Response, judge: _Judge, sent: tuple[str, .
     ctx.evidence("token_status", response.status)
     message = _message(response, body, number, sent)
     if reason is Reason.THROTTLED:
-        return Inconclusive(reason, message, code=code, retry_after=retry_after(response))
+        return Inconclusive(reason, message, code=code, retry_after=retry_after(response.header("retry-after"), response.header("date")))
     return Failed(reason, message, code=code)
 
 
@@ -317,6 +309,12 @@ def _reason(status: int, body: Mapping[str, Any], number: int) -> Reason:
     return _FAMILIES.get(error, Reason.CREDENTIAL_INVALID if status == _UNPROVEN else Reason.APP_CONFIG)
 
 
+def _reason_of_app(status: int, body: Mapping[str, Any], number: int) -> Reason:
+    """Judge what an application is told: nobody can ask it for a second factor, so what asks for one is a policy that blocks it."""
+    reason = _reason(status, body, number)
+    return Reason.BLOCKED_BY_POLICY if reason is Reason.INTERACTION_REQUIRED else reason
+
+
 def _metadata_reason(status: int, _body: Mapping[str, Any], _number: int) -> Reason:
     if status == _TOO_MANY:
         return Reason.THROTTLED
@@ -333,12 +331,5 @@ def _message(response: Response, body: Mapping[str, Any], number: int, sent: tup
 
 def _tell_skew(ctx: Context, response: Response) -> None:
     """Keep how far our clock is ahead of the server's, in seconds."""
-    if server := _date(response.header("date") or ""):
+    if server := moment(response.header("date")):
         ctx.evidence("clock_skew", f"{time.time() - server:+.0f} s against the server's clock")
-
-
-def _date(text: str) -> float:
-    try:
-        return parsedate_to_datetime(text).timestamp()
-    except (ValueError, OverflowError, TypeError):
-        return 0.0

@@ -51,6 +51,7 @@ _REFUSALS = frozenset(
         Reason.APP_CONFIG,
         Reason.CONSENT,
         Reason.INTERACTION_REQUIRED,
+        Reason.BLOCKED_BY_POLICY,
         Reason.GRANT_DEAD,
         Reason.TENANT_RESTRICTED,
     }

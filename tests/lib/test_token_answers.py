@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -14,6 +15,7 @@ from probes.core.codes import known
 from probes.core.context import Context
 from probes.core.contract import Failed, Inconclusive, Stopped
 from probes.core.reasons import BLAME, Blame, Reason
+from probes.lib.grants import Grant, Grants, grant_path
 from probes.lib.tenant import Tenant
 from tests.fakes import hostile
 from tests.fakes.certificates import Flaw, server_context
@@ -57,7 +59,9 @@ def test_the_table_holds_these_numbers_and_no_other() -> None:
 @pytest.mark.parametrize(("number", "reason"), NUMBERS)
 async def test_each_number_has_its_reason(number: int, reason: Reason) -> None:
     error, ctx = await stopped(lambda _: refused(number, 400))
-    assert (error.reason, error.code, known(error.code)) == (reason, f"AADSTS{number}", f"AADSTS{number}")
+    # Nobody can ask an application for a second factor: there it is a policy that blocks.
+    ours = Reason.BLOCKED_BY_POLICY if reason is Reason.INTERACTION_REQUIRED else reason
+    assert (error.reason, error.code, known(error.code)) == (ours, f"AADSTS{number}", f"AADSTS{number}")
     assert isinstance(error, Inconclusive if reason is Reason.THROTTLED else Failed)
     assert ctx.evidence_found["trace_id"] == "aaaaaaaa-0000-0000-0000-000000000000"
     assert ctx.evidence_found["correlation_id"] == "bbbbbbbb-0000-0000-0000-000000000000"
@@ -70,7 +74,7 @@ async def test_each_number_has_its_reason(number: int, reason: Reason) -> None:
     [
         ("invalid_client", Reason.CREDENTIAL_INVALID),
         ("invalid_grant", Reason.GRANT_DEAD),
-        ("interaction_required", Reason.INTERACTION_REQUIRED),
+        ("interaction_required", Reason.BLOCKED_BY_POLICY),
         ("consent_required", Reason.CONSENT),
         ("unauthorized_client", Reason.APP_CONFIG),
         ("invalid_scope", Reason.APP_CONFIG),
@@ -83,6 +87,18 @@ async def test_each_number_has_its_reason(number: int, reason: Reason) -> None:
 async def test_an_unknown_number_is_judged_by_its_error_word(error: str, reason: Reason) -> None:
     failure, _ = await stopped(lambda _: refused(1234567, 400, error))
     assert (failure.reason, known(failure.code)) == (reason, "other")
+
+
+@pytest.mark.parametrize(("number", "reason"), NUMBERS)
+async def test_each_number_has_its_reason_for_a_person_too(number: int, reason: Reason, tmp_path: Path) -> None:
+    async with identity(lambda _: refused(number, 400)) as server:
+        of = tenant(server.host)
+        among = shared(state_dir=str(tmp_path))
+        signed_in = Grant(of.tenant_id, of.client_id, of.where.login, "a refresh token")
+        assert await among.part(Grants).keep(grant_path(str(tmp_path), "contoso"), signed_in)
+        with pytest.raises(Stopped) as raised:
+            await want(run(among), of, delegated=True)
+    assert raised.value.reason is reason
 
 
 async def test_a_number_is_found_in_the_description_too() -> None:

@@ -174,7 +174,7 @@ async def test_a_sign_in_that_was_revoked_is_dead(place: Place, tmp_path: Path) 
         pytest.param(Token(50196), Reason.THROTTLED, id="50196"),
         pytest.param(Token(500021), Reason.TENANT_RESTRICTED, id="500021"),
         pytest.param(Token(65001), Reason.CONSENT, id="65001"),
-        pytest.param(Token(53003), Reason.INTERACTION_REQUIRED, id="53003"),
+        pytest.param(Token(53003), Reason.BLOCKED_BY_POLICY, id="53003"),
     ],
 )
 async def test_faults(place: Place, effect: Http | Latency | Drip | Tcp | Tls | Token, reason: Reason | None) -> None:
