@@ -131,7 +131,7 @@ async def test_a_refusal_that_cannot_be_read_breaks_the_protocol(status: int) ->
 
 
 @pytest.mark.parametrize("body", ['{"error": "x"}', "<html>slow down</html>"], ids=["JSON", "HTML"])
-@pytest.mark.parametrize(("header", "seconds"), [("70", 70), ("0", 0), ("", 0), ("soon", 0), ("-5", 0), ("9" * 400, 999_999_999)])
+@pytest.mark.parametrize(("header", "seconds"), [("70", 70), ("0", 0), ("", 0), ("soon", 0), ("-5", 0), ("9" * 400, 86_400)])
 async def test_429_is_throttling_for_as_long_as_it_says(body: str, header: str, seconds: float) -> None:
     failure, _ = await stopped(lambda _: web.Response(status=429, text=body, headers={"Retry-After": header}))
     assert (type(failure), failure.reason, failure.code, failure.retry_after) == (Inconclusive, Reason.THROTTLED, "429", seconds)
