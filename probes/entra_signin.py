@@ -13,7 +13,8 @@ probes:
 ```
 
 The sign-in page is asked for in the name of the tenant's application, so `redirect_uri` has to be registered there (as one of a mobile or
-desktop application); AADSTS50011 says that it is not. Where the tenant's policies forbid device codes and nobody needs them, write
+desktop application); AADSTS50011 says that it is not. Device codes need public client flows; AADSTS7000218 says that they are not allowed.
+`fogbell permissions` has the commands for both. Where the tenant's policies forbid device codes and nobody needs them, write
 `device_code: false`.
 
 No permission is needed. With `user: true` the delegated permission User.Read is.
@@ -32,7 +33,7 @@ from pydantic import AfterValidator
 from probes.core.aadsts import FAULTS
 from probes.core.context import Context
 from probes.core.contract import Failed, Inconclusive, Layer, Measurement, Place, Probe, Settings, Stopped, Workload
-from probes.core.needs import Cost, Grant, Permission, Service
+from probes.core.needs import Cost, Grant, Permission, Registration, Service
 from probes.core.reasons import Reason
 from probes.lib.http import Request, Response, Wanted, fetch
 from probes.lib.http_expect import judge_status
@@ -57,12 +58,16 @@ _SIGN_IN_PAGE = (b"$Config", b"loginfmt")
 # What the script of Entra's page is made from, and the field for the user's name.
 _NOT_PUBLIC = "AADSTS7000218"
 _LONGEST_ADDRESS = 2048
+_NOT_IN_REDIRECTS = frozenset("!$'(),;")
+# learn.microsoft.com/entra/identity-platform/reply-url
 
 
 def _web_address(text: str) -> str:
     parts = urlsplit(text)
     if not parts.scheme or not (parts.netloc or parts.path) or not text.isascii() or not text.isprintable() or " " in text:
         raise ValueError("must be an address, such as http://localhost")
+    if not _NOT_IN_REDIRECTS.isdisjoint(text):
+        raise ValueError(f"must have none of {' '.join(sorted(_NOT_IN_REDIRECTS))}, which Entra does not register")
     return text
 
 
@@ -255,5 +260,6 @@ PROBE = Probe(
     floor=60.0,
     tenant=True,
     permissions=permissions,
+    registration=lambda settings: Registration((settings.redirect_uri,), public_flows=settings.device_code),
     costs=lambda settings: (Cost(Service.LOGIN, 3 + settings.device_code + settings.user),),
 )

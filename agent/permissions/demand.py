@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from agent.job import Job
-from probes.core.needs import Api, Grant, Permission, Scope
+from probes.core.needs import Api, Grant, Permission, Registration, Scope
 from probes.lib.tenant import Tenant
 
 
@@ -29,12 +29,16 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """All that the probes of one tenant need there. `probes` are those that sign in to it."""
+    """All that the probes of one tenant need there. `probes` are those that sign in to it.
+
+    `registration` is what the application's registration has to say for all of them together.
+    """
 
     name: str
     tenant: Tenant
     needs: tuple[Need, ...]
     probes: tuple[str, ...]
+    registration: Registration
 
     def of(self, grant: Grant, api: Api) -> tuple[Need, ...]:
         """Return what Entra has to grant this way for this API."""
@@ -57,7 +61,15 @@ def _demand(name: str, tenant: Tenant, jobs: tuple[Job, ...]) -> Demand:
         for wanted in job.probe.permissions(job.settings):
             found.setdefault((wanted.grant, wanted.api, wanted.scope, wanted.name), []).append((job.name, wanted))
     needs = tuple(_need(asked) for _, asked in sorted(found.items()))
-    return Demand(name, tenant, needs, tuple(sorted(job.name for job in jobs if job.probe.tenant)))
+    return Demand(name, tenant, needs, tuple(sorted(job.name for job in jobs if job.probe.tenant)), _registration(jobs, needs))
+
+
+def _registration(jobs: tuple[Job, ...], needs: tuple[Need, ...]) -> Registration:
+    """Put together what the probes need of the registration. To act for a user, `fogbell login` needs public client flows."""
+    wanted = [job.probe.registration(job.settings) for job in jobs]
+    redirects = _once(sorted(redirect for one in wanted for redirect in one.redirects))
+    delegated = any(need.grant is Grant.DELEGATED for need in needs)
+    return Registration(redirects, public_flows=delegated or any(one.public_flows for one in wanted))
 
 
 def _need(asked: list[tuple[str, Permission]]) -> Need:

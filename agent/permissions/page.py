@@ -46,7 +46,15 @@ def table(demand: Demand) -> Table:
     for need in demand.needs:
         api = RESOURCES[need.api][0]
         grid.add_row(need.name, api, str(need.grant), ", ".join(need.probes), "; ".join(need.whys), narrowed(need))
+    grid.caption, grid.caption_justify = Text(besides(demand)) if besides(demand) else None, "left"
     return grid
+
+
+def besides(demand: Demand) -> str:
+    """Say what the registration needs that is no permission, or nothing."""
+    redirects = [f"the redirect URI {redirect} (mobile and desktop)" for redirect in demand.registration.redirects]
+    wanted = [*redirects, "public client flows"] if demand.registration.public_flows else redirects
+    return f"the registration needs besides: {', '.join(wanted)}" if wanted else ""
 
 
 def narrowed(need: Need) -> str:

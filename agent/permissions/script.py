@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -84,7 +85,7 @@ _TEMPLATES = Environment(
     keep_trailing_newline=True,
     autoescape=False,  # noqa: S701 - shell scripts, not HTML; words are quoted by the filters
 )
-_TEMPLATES.filters |= {"ps": quoted, "ps_list": listed, "in_a_line": shown}
+_TEMPLATES.filters |= {"ps": quoted, "ps_list": listed, "sh_list": shlex.join, "in_a_line": shown}
 
 
 def powershell(demand: Demand) -> str:
@@ -120,6 +121,7 @@ def _words(demand: Demand) -> dict[str, Any]:
         "new_environment": _new_environment(tenant, cloud_of(tenant)),
         "to_graph": partial(_to_graph, tenant, cloud_of(tenant)),
         "rights": _rights(demand),
+        "registration": demand.registration,
         "application": _resources(demand, Grant.APPLICATION),
         "delegated": _resources(demand, Grant.DELEGATED),
         **_narrowing(demand),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from probes.core.needs import Cost, Permission
+from probes.core.needs import Cost, Permission, Registration
 from probes.core.reasons import BLAME, Blame, Reason
 
 if TYPE_CHECKING:
@@ -201,13 +201,18 @@ def _nothing(_: Settings) -> tuple[()]:
     return ()
 
 
+def _nothing_special(_: Settings) -> Registration:
+    return Registration()
+
+
 @dataclass(frozen=True, slots=True)
 class Probe(Generic[S]):
     """One kind of probe: everything the agent knows about it.
 
     `steps` are all step names the run may open; `interval`, `floor` and `timeout` are the kind's defaults in seconds, the floor being the
     shortest interval that needs no override. `tenant` says that the kind signs in to a tenant, and so needs one; `permissions` are the
-    least it needs there, and `costs` what a good run asks of services.
+    least it needs there, `registration` is what the application's registration has to say besides, and `costs` what a good run asks of
+    services.
     """
 
     run: "Callable[[Context, S], Awaitable[None]]"
@@ -220,4 +225,5 @@ class Probe(Generic[S]):
     floor: float = 1.0
     tenant: bool = False
     permissions: Callable[[S], tuple[Permission, ...]] = _nothing
+    registration: Callable[[S], Registration] = _nothing_special
     costs: Callable[[S], tuple[Cost, ...]] = _nothing

@@ -1,4 +1,4 @@
-"""What a kind needs of a tenant and of Microsoft's services: permissions, and calls counted against the limits that are known.
+"""What a kind needs of a tenant and of Microsoft's services: permissions, the app's registration, calls against the limits that are known.
 
 The limits are Microsoft's published ones (learn.microsoft.com/graph/throttling-limits, and SharePoint's own page on throttling). They are
 for one application in one tenant unless `Limit.what` says otherwise, and may change; where several are known for a service, all count.
@@ -45,8 +45,8 @@ class Api(StrEnum):
 class Permission:
     """One least permission that a probe needs. `name` is as Microsoft spells it; `why` says in a few words what it is for.
 
-    `targets` are what a narrowed permission is for, as the settings name them: addresses of mailboxes, URLs of sites, ids of teams, chats or
-    users. `writes` says that a site is written to, too.
+    `targets` are what a narrowed permission is for, as the settings name them: addresses of mailboxes, URLs of sites, ids of teams, chats
+    or users. `writes` says that a site is written to, too.
     """
 
     name: str
@@ -56,6 +56,18 @@ class Permission:
     api: Api = Api.GRAPH
     targets: tuple[str, ...] = ()
     writes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What the registration of the tenant's application has to say for a probe, which no permission covers.
+
+    `redirects` are redirect URIs of a mobile or desktop application, as the probe sends them. `public_flows` says that public client flows
+    have to be allowed, as device codes need them.
+    """
+
+    redirects: tuple[str, ...] = ()
+    public_flows: bool = False
 
 
 class Service(StrEnum):

@@ -21,7 +21,7 @@ READ: dict[str, str] = {
     "New-TeamsApp": "DistributionMethod Path",
     "Set-ManagementScope": "Identity RecipientRestrictionFilter RecipientRoot Name",
     "Test-ServicePrincipalAuthorization": "Identity Resource",
-    "Update-MgApplication": "ApplicationId KeyCredentials PasswordCredentials IsFallbackPublicClient RequiredResourceAccess BodyParameter",
+    "Update-MgApplication": "ApplicationId KeyCredentials PasswordCredentials IsFallbackPublicClient PublicClient BodyParameter",
     "Update-MgOauth2PermissionGrant": "OAuth2PermissionGrantId Scope BodyParameter",
 }
 KNOWN: dict[str, str] = {
@@ -50,4 +50,4 @@ PARTS_OF_POWERSHELL: dict[str, str] = {
     "Where-Object": "",
 }
 COMMON = {"ErrorAction"}
-OPERATORS = {"not", "eq", "contains", "notcontains", "and", "or", "join"}
+OPERATORS = {"not", "eq", "contains", "notcontains", "cnotcontains", "and", "or", "join"}

@@ -1,13 +1,14 @@
 """Made-up kinds that need every sort of permission, and configurations with them."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 from agent.config import load
 from agent.permissions.demand import Demand, demands
 from probes.core.context import Context
 from probes.core.contract import Layer, Place, Probe, Settings, Workload
-from probes.core.needs import Api, Grant, Permission, Scope
+from probes.core.needs import Api, Grant, Permission, Registration, Scope
 
 Run = Callable[[Context, Settings], Awaitable[None]]
 
@@ -19,15 +20,22 @@ class Watched(Settings):
     """Mailboxes, sites, teams, chats or users."""
     writes: bool = False
     """Whether a site is written to."""
+    redirects: tuple[str, ...] = ()
+    """Redirect URIs that have to be registered."""
 
 
 async def _run(ctx: Context, settings: Watched) -> None:
     """Do nothing."""
 
 
-def _probe(permissions: Callable[[Watched], tuple[Permission, ...]]) -> Probe[Watched]:
+def _probe(permissions: Callable[[Watched], tuple[Permission, ...]], *, public_flows: bool = False) -> Probe[Watched]:
     place = Place(Layer.WORKLOAD, Workload.EXCHANGE)
-    return Probe(_run, Watched, place=lambda _: place, steps=(), tenant=True, permissions=permissions)
+    registration = partial(_registration, public_flows=public_flows)
+    return Probe(_run, Watched, place=lambda _: place, steps=(), tenant=True, permissions=permissions, registration=registration)
+
+
+def _registration(settings: Watched, *, public_flows: bool) -> Registration:
+    return Registration(settings.redirects, public_flows=public_flows)
 
 
 def _mail(settings: Watched) -> tuple[Permission, ...]:
@@ -48,6 +56,7 @@ KINDS = {
     "health": _probe(lambda _: (Permission("ServiceHealth.Read.All", "reads the state of services"),)),
     "tenant": _probe(lambda _: (Permission("Organization.Read.All", "reads the organization"),)),
     "token": _probe(lambda _: ()),
+    "device": _probe(lambda _: (), public_flows=True),
     "mail": _probe(_mail),
     "files": _probe(lambda s: (Permission("Sites.Selected", "fetches a file", scope=Scope.SITES, targets=s.at, writes=s.writes),)),
     "team": _probe(lambda s: (Permission("ChannelSettings.Read.Group", "lists channels", scope=Scope.TEAM, targets=s.at),)),
@@ -70,6 +79,7 @@ EVERYTHING = """
   - {name: meeting, kind: meeting, at: [00000000-0000-0000-0000-0000000000bb]}
   - {name: smtp, kind: smtp}
   - {name: ews, kind: ews}
+  - {name: sign-in, kind: token, redirects: ["http://localhost", "https://contoso.example/it's"]}
 """
 
 

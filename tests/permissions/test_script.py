@@ -18,7 +18,7 @@ from agent.permissions.page import commands, table
 from agent.permissions.script import quoted
 from agent.permissions.shell import Shell
 from tests.permissions.cmdlets import COMMON, KNOWN, OPERATORS, PARTS_OF_POWERSHELL, READ
-from tests.permissions.kinds import EVERYTHING, demand
+from tests.permissions.kinds import EVERYTHING, demand, written
 
 ROOT = Path(__file__).parents[2]
 HEALTH = "[{name: health, kind: health}, {name: tenant, kind: tenant}]"
@@ -173,6 +173,8 @@ case "$*" in
     *"sp create"*) echo new-sp ;;
     *"sp show"*) case "$*" in *"$AZ_UNKNOWN"*) ;; *) echo the-role ;; esac ;;
     *"user show"*) echo the-user ;;
+    *"--query publicClient.redirectUris"*) [ -n "$AZ_EMPTY" ] || echo https://contoso.example/native ;;
+    *"redirectUris[]"*) [ -n "$AZ_EMPTY" ] || printf '%s\\n' https://contoso.example/native http://localhost:1/web ;;
     *"--query password"*) echo hunter2 ;;
     *"--method"*) ;;
     *"id | [0]"*) [ -n "$AZ_EMPTY" ] || echo the-grant ;;
@@ -227,6 +229,53 @@ def test_azure_cli_leaves_what_is_there(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert bodies(calls) == [{"scope": "openid offline_access ChatMessage.Send"}]
     assert not any("create" in call for call in calls)
+
+
+def redirects(calls: list[list[str]]) -> list[list[str]]:
+    """Return the redirect URIs of each call that registers some."""
+    word = "--public-client-redirect-uris"
+    return [call[call.index(word) + 1 :] for call in calls if word in call]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "empty", "registered"),
+    [
+        ("http://localhost", "yes", [["http://localhost"]]),
+        ("http://localhost", "", [["https://contoso.example/native", "http://localhost"]]),
+        ("https://contoso.example/native", "", []),
+        ("http://localhost:1/web", "", []),
+        ('http://localhost/a"$(b)', "yes", [['http://localhost/a"$(b)']]),
+    ],
+    ids=["the first", "one more", "there already", "there as one of a web application", "a word stays a word"],
+)
+def test_azure_cli_adds_the_redirect_uri_that_a_probe_sends(wanted: str, empty: str, registered: list[list[str]], tmp_path: Path) -> None:
+    text = commands(demand(tmp_path, f"[{{name: a, kind: token, redirects: ['{wanted}']}}, {{name: b, kind: token}}]"), Shell.AZ)
+    done, calls = run_by_shell(tmp_path, text, AZ_EMPTY=empty)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert redirects(calls) == registered
+
+
+@pytest.mark.parametrize("kind", ["device", "chat", "token"])
+def test_public_client_flows_are_allowed_once_where_device_codes_need_them(kind: str, tmp_path: Path) -> None:
+    text = commands(demand(tmp_path, f"[{{name: a, kind: {kind}}}, {{name: b, kind: {kind}}}]"), Shell.BOTH)
+    count = 0 if kind == "token" else 1
+    assert (text.count("-IsFallbackPublicClient"), text.count("--is-fallback-public-client true")) == (count, count)
+
+
+def test_what_a_shipped_kind_sends_when_people_sign_in_is_registered(tmp_path: Path) -> None:
+    path = written(tmp_path, "[{name: a, kind: entra_signin}, {name: b, kind: entra_signin, redirect_uri: 'https://contoso.example/b'}]")
+    done = CliRunner().invoke(app, ["permissions", "--config", str(path), "--shell", "powershell"])
+    registered = section(done.output, "What signing in as a person needs")
+    assert "@('http://localhost', 'https://contoso.example/b' |" in registered
+    assert "-IsFallbackPublicClient" in registered
+
+
+def test_nobody_signs_in_as_a_managed_identity(tmp_path: Path) -> None:
+    probes = "[{name: a, kind: device, redirects: ['http://localhost']}]"
+    text = commands(demand(tmp_path, probes, CREDENTIALS["machine"]), Shell.BOTH)
+    assert "an app registration of its own" in text
+    assert "RedirectUris" not in text
+    assert "-redirect-uris" not in text
 
 
 def test_a_permission_that_does_not_exist_ends_the_script_and_not_the_shell(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from agent.drill.entra.keys import Keys
 from agent.drill.faults import Drip, Fault, Http, Tcp, Tls, Token, Where
 from agent.drill.world import World
 from probes.core.contract import Layer, Outcome, Place, Run, Workload
+from probes.core.needs import Registration
 from probes.core.reasons import Reason
 from probes.entra_signin import PROBE, EntraSignin
 from probes.lib.grants import Grant, Grants, grant_path
@@ -137,7 +138,9 @@ FAILURES = [
     pytest.param(
         each("authorize", lambda: page("AADSTS700016", 500)), {}, "authorize", Reason.IDENTITY_FAULT, "AADSTS700016", id="500 with a number"
     ),
-    pytest.param(each("authorize", lambda: page("AADSTS50011: no")), {}, "authorize", Reason.APP_CONFIG, "other", id="not registered"),
+    pytest.param(
+        each("authorize", lambda: page("AADSTS50011: no")), {}, "authorize", Reason.APP_CONFIG, "AADSTS50011", id="not registered"
+    ),
     pytest.param(
         each("authorize", lambda: page("AADSTS500021")), {}, "authorize", Reason.TENANT_RESTRICTED, "AADSTS500021", id="restricted"
     ),
@@ -211,7 +214,7 @@ async def test_the_deadline_names_the_step_it_cut(step: str) -> None:
     assert (ended.failed_step, ended.reason) == (step, Reason.TIMEOUT)
 
 
-@pytest.mark.parametrize("redirect_uri", ["localhost", "", "http://a b", "http://ü"])
+@pytest.mark.parametrize("redirect_uri", ["localhost", "", "http://a b", "http://ü", "http://a/it's"])
 def test_a_redirect_address_is_one(redirect_uri: str) -> None:
     with pytest.raises(ValidationError):
         EntraSignin(redirect_uri=redirect_uri)
@@ -220,6 +223,12 @@ def test_a_redirect_address_is_one(redirect_uri: str) -> None:
 def test_it_looks_at_the_identity_provider_and_asks_for_little() -> None:
     assert PROBE.place(EntraSignin()) == Place(Layer.IDENTITY, Workload.ENTRA)
     assert (PROBE.permissions(EntraSignin()), [one.name for one in PROBE.permissions(EntraSignin(user=True))]) == ((), ["User.Read"])
+
+
+def test_the_registration_has_to_know_the_address_and_where_asked_for_device_codes() -> None:
+    assert PROBE.registration(EntraSignin()) == Registration(("http://localhost",), public_flows=True)
+    other = EntraSignin(redirect_uri="https://example.org/x", device_code=False)
+    assert PROBE.registration(other) == Registration(("https://example.org/x",))
 
 
 # The simulated tenant

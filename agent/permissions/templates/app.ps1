@@ -77,8 +77,24 @@ else {
     New-MgOauth2PermissionGrant -ClientId $sp.Id -ConsentType Principal -PrincipalId $user.Id `
         -ResourceId $api.Id -Scope ($scopes -join ' ') | Out-Null
 }
-# The device code that `fogbell login` shows needs a public client.
-Update-MgApplication -ApplicationId $app.Id -IsFallbackPublicClient
 {% endif %}
 {% endfor %}
+{% if registration.redirects or registration.public_flows %}
+
+# {{ step() }}. What signing in as a person needs of the registration
+{% if machine %}
+# A managed identity has none: these probes need a tenant entry with an app registration of its own.
+{% endif %}
+{% if registration.redirects and not machine %}
+# Redirect URIs of a mobile or desktop application; Entra takes none twice, wherever it is registered.
+$given = @($app.PublicClient.RedirectUris | Where-Object { $_ })
+$anywhere = $given + $app.Web.RedirectUris + $app.Spa.RedirectUris
+$missing = @({{ registration.redirects | ps_list }} | Where-Object { $anywhere -cnotcontains $_ })
+if ($missing) { Update-MgApplication -ApplicationId $app.Id -PublicClient @{ RedirectUris = $given + $missing } }
+{% endif %}
+{% if registration.public_flows and not machine %}
+# Device codes need public client flows.
+Update-MgApplication -ApplicationId $app.Id -IsFallbackPublicClient
+{% endif %}
+{% endif %}
 {% include "narrow.ps1" %}

@@ -68,10 +68,29 @@ else
     az rest --method POST --url "$v1/oauth2PermissionGrants" --output none --body \
         "{\"clientId\": \"$sp\", \"consentType\": \"Principal\", \"principalId\": \"$user\", \"resourceId\": \"$api\", \"scope\": \"$scopes\"}"
 fi
-# The device code that `fogbell login` shows needs a public client.
-az ad app update --id "$app" --is-fallback-public-client true
 {% endif %}
 {% endfor %}
+{% if registration.redirects or registration.public_flows %}
+
+# {{ step() }}. What signing in as a person needs of the registration
+{% if machine %}
+# A managed identity has none: these probes need a tenant entry with an app registration of its own.
+{% endif %}
+{% if registration.redirects and not machine %}
+# Redirect URIs of a mobile or desktop application; Entra takes none twice, wherever it is registered.
+for redirect in {{ registration.redirects | sh_list }}; do
+    anywhere=$(az ad app show --id "$app" --query '[publicClient, web, spa][].redirectUris[]' --output tsv)
+    if printf '%s\n' "$anywhere" | grep -Fqx -e "$redirect"; then continue; fi
+    given=$(az ad app show --id "$app" --query publicClient.redirectUris --output tsv)
+    printf '%s\n' "$given" "$redirect" | grep . | tr '\n' '\0' |
+        xargs -0 az ad app update --id "$app" --public-client-redirect-uris
+done
+{% endif %}
+{% if registration.public_flows and not machine %}
+# Device codes need public client flows.
+az ad app update --id "$app" --is-fallback-public-client true
+{% endif %}
+{% endif %}
 
 # {{ step() }}. Verify: what the app may do now, by the identifiers of roles
 az rest --url "$v1/servicePrincipals/$sp/appRoleAssignments" --output table \
