@@ -27,11 +27,13 @@ restoringService, verifyingService, investigationSuspended, mitigated and mitiga
 state that is none of them is kept as evidence and told as neither.
 
 The label `product` is the service's id; services that are not in our list share `other`. `workload` is what other probes call it, else
-`other`, so that the first mention of an issue can be set against the time since when our own probes of that workload fail.
+`other`, so that the first mention of an issue can be set against the time since when our own probes of that workload fail. It is told by
+`classification`, incident or advisory, because an advisory that stays open for weeks says nothing about an outage of today.
 
 The permission ServiceHealth.Read.All is needed.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -48,6 +50,7 @@ from probes.lib.tenant import tenant_of
 from probes.lib.tokens import token_for
 
 OTHER = "other"
+INCIDENT, ADVISORY = "incident", "advisory"
 _ROOT = "/admin/serviceAnnouncement"
 _BYTES = 16 << 20
 # An issue carries all its posts, and a bad week has many.
@@ -104,9 +107,10 @@ class _Told:
     """What is said about one product; where several services share a label, the worst of them."""
 
     healthy: list[int] = field(default_factory=list)
-    incidents: int = 0
-    advisories: int = 0
-    mentions: list[float] = field(default_factory=list)
+    issues: Counter[str] = field(default_factory=Counter)
+    """Open ones by classification."""
+    mentions: dict[str, list[float]] = field(default_factory=dict)
+    """When posts of them were written, by classification."""
 
 
 async def run(ctx: Context, settings: ServiceHealth) -> None:
@@ -145,18 +149,19 @@ def _states(ctx: Context, overviews: Iterable[dict[str, Any]]) -> dict[str, _Tol
 
 
 def _add_issues(told: dict[str, _Told], overviews: Iterable[dict[str, Any]], issues: Iterable[dict[str, Any]]) -> None:
-    """Count the open issues of each product. They name the service as people do, so the overviews say which id that is."""
+    """Count the open issues of each product. They name the service as people do, so the overviews say which id that is.
+
+    What is not classified as an incident is an advisory: Graph has no third (serviceHealthClassificationType).
+    """
     ids = {str(overview.get("service")).lower(): str(overview["id"]).lower() for overview in overviews}
     for issue in issues:
         if issue.get("isResolved") is True:
             continue
         name = str(issue.get("service")).lower()
         of_product = told.setdefault(_SPELLED.get(ids.get(name, name), OTHER), _Told())
-        if str(issue.get("classification")).lower() == "incident":
-            of_product.incidents += 1
-        else:
-            of_product.advisories += 1
-        of_product.mentions += _mentions(issue)
+        classification = INCIDENT if str(issue.get("classification")).lower() == INCIDENT else ADVISORY
+        of_product.issues[classification] += 1
+        of_product.mentions.setdefault(classification, []).extend(_mentions(issue))
 
 
 def _mentions(issue: dict[str, Any]) -> list[float]:
@@ -180,11 +185,12 @@ def _measure(ctx: Context, told: dict[str, _Told]) -> None:
         labels = product, str(_WORKLOADS.get(product, OTHER))
         if said.healthy:
             ctx.measure("healthy", min(said.healthy), *labels)
-        ctx.measure("open_issues", said.incidents + said.advisories, *labels)
-        ctx.measure("open_incidents", said.incidents, *labels)
-        if said.mentions:
-            ctx.measure("first_mention_timestamp_seconds", min(said.mentions), *labels)
-    open_ones = [f"{product}: {said.incidents + said.advisories}" for product, said in told.items() if said.incidents + said.advisories]
+        ctx.measure("open_issues", said.issues.total(), *labels)
+        ctx.measure("open_incidents", said.issues[INCIDENT], *labels)
+        for classification, moments in said.mentions.items():
+            if moments:
+                ctx.measure("first_mention_timestamp_seconds", min(moments), *labels, classification)
+    open_ones = [f"{product}: {said.issues.total()}" for product, said in told.items() if said.issues]
     ctx.evidence("open_issues", ", ".join(open_ones) or "none")
 
 
@@ -201,8 +207,8 @@ PROBE = Probe(
         Measurement("open_incidents", "Those of the open issues that Microsoft classifies as incidents.", _LABELS),
         Measurement(
             "first_mention_timestamp_seconds",
-            "When Microsoft wrote the earliest post of all open issues of the service; absent where none is open.",
-            _LABELS,
+            "When Microsoft wrote the earliest post of the service's open issues, incidents and advisories apart; absent without one.",
+            (*_LABELS, "classification"),
         ),
         *MEASUREMENTS,
     ),

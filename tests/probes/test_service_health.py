@@ -58,13 +58,30 @@ async def test_states_and_open_issues_are_told_by_product() -> None:
     assert told(run, "healthy") == {"Exchange": 0, "microsoftteams": 1, "SharePoint": 0}
     assert told(run, "open_issues") == {"Exchange": 2, "microsoftteams": 0, "SharePoint": 1}
     assert told(run, "open_incidents") == {"Exchange": 1, "microsoftteams": 0, "SharePoint": 0}
-    assert told(run, "first_mention_timestamp_seconds") == {"Exchange": 1795421407.97, "SharePoint": 1795305600.0}
-    assert {sample.labels for sample in run.measured if sample.labels} == {
+    assert {sample.labels[:2] for sample in run.measured if sample.labels} == {
         ("Exchange", "exchange"),
         ("microsoftteams", "teams"),
         ("SharePoint", "sharepoint"),
     }
     assert dict(run.evidence)["open_issues"] == "Exchange: 2, SharePoint: 1"
+
+
+async def test_an_old_advisory_does_not_hide_when_a_new_incident_was_first_mentioned() -> None:
+    run = await read(
+        states(Exchange="serviceDegradation", SharePoint="serviceDegradation"),
+        issues(
+            issue("Exchange Online", "2026-10-01T00:00:00Z"),
+            issue("Exchange Online", "2026-11-23T08:30:00Z", "2026-11-23T08:10:07.97Z", kind="Incident"),
+            issue("Exchange Online", "2026-11-23T09:00:00Z", kind="incident"),
+            issue("SharePoint Online", "2026-11-22T00:00:00Z", kind="unknownFutureValue"),
+            issue("SharePoint Online", kind="incident"),
+        ),
+    )
+    assert {sample.labels: sample.value for sample in run.measured if sample.name == "first_mention_timestamp_seconds"} == {
+        ("Exchange", "exchange", "advisory"): 1790812800.0,
+        ("Exchange", "exchange", "incident"): 1795421407.97,
+        ("SharePoint", "sharepoint", "advisory"): 1795305600.0,
+    }
 
 
 async def test_only_open_issues_are_asked_for_and_resolved_ones_passed_over() -> None:
