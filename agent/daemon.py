@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,10 +61,11 @@ class Daemon:
         self._feed = Feed()
         state_dir = reloader.configuration.state_dir
         self._state = State(Path(state_dir), self._own.state_write_failures.inc) if state_dir else None
-        self._shared = of_this_machine(reloader.secrets, reloader.configuration.tenants, state_dir)
+        self._shared = of_this_machine(reloader.secrets, reloader.configuration.tenants, state_dir, self._state)
         self._expiries = expiry.known(reloader.configuration.tenants, reloader.secrets)
         self._own.credential_expiries.read = self._known_expiries
         self._own.api_calls.read = self._shared.part(Usage).calls
+        self._own.outstanding.read = self._outstanding
         self._shared.part(Usage).expect(used(reloader.configuration.jobs))
         self._watch = Watch(self._shared, self._own, self._state, self._feed, histograms=options.histograms)
         self._renderer = Renderer(self._watch.exporter, self._own.registry)
@@ -103,6 +104,10 @@ class Daemon:
             self._ready = False
             systemd.notify("STOPPING=1")
             log.info("stopping")
+
+    def _outstanding(self) -> Iterator[str]:
+        """Kinds of what probes have left to remove."""
+        return (artefact.kind for _, artefact in self._state.artefacts()) if self._state is not None else iter(())
 
     def stop(self) -> None:
         """Let `run` come to its end."""

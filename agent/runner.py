@@ -13,6 +13,7 @@ from agent.job import Job
 from probes.core.codes import known
 from probes.core.context import Context, Secrets, Shared
 from probes.core.contract import Failed, Inconclusive, Outcome, Run, Stopped
+from probes.core.ledger import Ledger, MemoryLedger
 from probes.core.reasons import Reason
 from probes.core.text import shown
 from probes.lib.resolve import SystemResolver
@@ -37,10 +38,13 @@ _OVERDUE_SECONDS = 1.0
 # A deadline that comes later, because the agent was stopped or starved, says nothing about what was waited for.
 
 
-def of_this_machine(secrets: Secrets, tenants: Mapping[str, Tenant], state_dir: str | None) -> Shared:
-    """Return what all runs share: the machine's resolver, the proxies the environment names now, secrets, tenants, the state."""
+def of_this_machine(secrets: Secrets, tenants: Mapping[str, Tenant], state_dir: str | None, ledger: Ledger | None = None) -> Shared:
+    """Return what all runs share: the machine's resolver, the proxies the environment names now, secrets, tenants, the state.
+
+    Without a `ledger`, what probes create is remembered as long as the process lives.
+    """
     proxies = tuple(urllib.request.getproxies().items())
-    shared = Shared(lookup=SystemResolver(), secret=secrets, environ_proxies=proxies, state_dir=state_dir)
+    shared = Shared(lookup=SystemResolver(), secret=secrets, environ_proxies=proxies, state_dir=state_dir, ledger=ledger or MemoryLedger())
     shared.part(Tenants).put(tenants)
     return shared
 
@@ -70,6 +74,7 @@ async def run_once(job: Job, shared: Shared, late_since: Callable[[float], bool]
         evidence=tuple(context.evidence_found.items()),
         tainted=context.tainted or late_since(context.started),
         retry_after=stopped.retry_after if stopped else 0.0,
+        cleanup_failed=context.cleanup_failed,
     )
 
 

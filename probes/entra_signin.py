@@ -32,7 +32,7 @@ from pydantic import AfterValidator
 
 from probes.core.aadsts import FAULTS
 from probes.core.context import Context
-from probes.core.contract import Failed, Inconclusive, Layer, Measurement, Place, Probe, Settings, Stopped, Workload
+from probes.core.contract import Failed, Inconclusive, Layer, Measurement, Place, Probe, Settings, Stopped, Workload, always
 from probes.core.needs import Cost, Grant, Permission, Registration, Service
 from probes.core.reasons import Reason
 from probes.lib.http import Request, Response, Wanted, fetch
@@ -258,7 +258,7 @@ PROBE = Probe(
     interval=300.0,
     timeout=30.0,
     floor=60.0,
-    tenant=True,
+    tenant=always,
     permissions=permissions,
     registration=lambda settings: Registration((settings.redirect_uri,), public_flows=settings.device_code),
     costs=lambda settings: (Cost(Service.LOGIN, 3 + settings.device_code + settings.user),),

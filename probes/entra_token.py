@@ -28,7 +28,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from probes.core.context import Context
-from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Settings, Stopped, Workload
+from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Settings, Stopped, Workload, always
 from probes.core.needs import Cost, Service
 from probes.core.reasons import Reason
 from probes.lib.credential_expiry import READERS, Kind, ask_expiry, kind_of
@@ -184,6 +184,6 @@ PROBE = Probe(
     ),
     interval=300.0,
     floor=60.0,
-    tenant=True,
+    tenant=always,
     costs=costs,
 )

@@ -13,7 +13,7 @@ The application permission Organization.Read.All is needed.
 """
 
 from probes.core.context import Context
-from probes.core.contract import Failed, Layer, Place, Probe, Settings, Workload
+from probes.core.contract import Failed, Layer, Place, Probe, Settings, Workload, always
 from probes.core.needs import Cost, Permission, Service
 from probes.core.reasons import Reason
 from probes.lib.graph import MEASUREMENTS, call, items, tell_missing
@@ -49,7 +49,7 @@ PROBE = Probe(
     measurements=MEASUREMENTS,
     interval=60.0,
     floor=30.0,
-    tenant=True,
+    tenant=always,
     permissions=lambda _: _NEEDS,
     costs=lambda _: (Cost(Service.DIRECTORY, calls=1),),
 )

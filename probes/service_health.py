@@ -42,7 +42,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator
 
 from probes.core.context import Context
-from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Settings, Workload
+from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Settings, Workload, always
 from probes.core.needs import Cost, Permission, Service
 from probes.core.reasons import Reason
 from probes.lib.graph import MEASUREMENTS, pages, tell_missing
@@ -214,7 +214,7 @@ PROBE = Probe(
     ),
     interval=300.0,
     floor=120.0,
-    tenant=True,
+    tenant=always,
     permissions=lambda _: _NEEDS,
     costs=lambda _: (Cost(Service.SERVICE_HEALTH, calls=2),),
 )

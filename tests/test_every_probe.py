@@ -15,7 +15,7 @@ from agent.config import load
 from agent.docs.schema import Node, read_models
 from agent.docs.words import meaning_of, type_of
 from probes import REGISTRY
-from probes.core.contract import Measurement, Probe, Settings
+from probes.core.contract import Measurement, Probe, Settings, always
 from probes.lib.tls import EXPIRY
 
 ROOT = Path(__file__).parent.parent
@@ -36,9 +36,11 @@ def module_of(kind: str) -> ModuleType:
     return import_module(f"probes.{kind}")
 
 
-def wrong_with_name(name: str) -> str:
+def wrong_with_name(name: str, *, counter: bool = False) -> str:
     """Return what is wrong with the name of a measurement: it ends in its base unit, or counts, or is a ratio or a flag."""
-    words = name.split("_")
+    if counter != name.endswith("_total"):
+        return "ends in total, which only a counter does, and each"
+    words = name.removesuffix("_total").split("_")
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
         return "is not lower case with single underscores"
     if words[-1] in RESERVED:
@@ -51,7 +53,7 @@ def wrong_with_name(name: str) -> str:
 
 def wrong_with(measurement: Measurement) -> Iterator[str]:
     """Yield everything that is wrong with a measurement."""
-    name = wrong_with_name(measurement.name)
+    name = wrong_with_name(measurement.name, counter=measurement.counter)
     if name:
         yield f"{measurement.name} {name}"
     if not re.fullmatch(r"[A-Z].*[^.]\.", measurement.help):
@@ -142,7 +144,7 @@ def test_blocks_that_nobody_wrote_are_the_same_in_all_probes(kind: str) -> None:
         (Measurement("rtt_ms", "Round trip."), "no base unit"),
         (Measurement("duration", "How long."), "none of its units, seconds"),
         (Measurement("body_size", "How large."), "none of its units, bytes"),
-        (Measurement("hits_total", "Hits."), "total, which Prometheus keeps"),
+        (Measurement("hits_total", "Hits."), "total, which only a counter does"),
         (Measurement("Hits", "Hits."), "not lower case"),
         (Measurement("hits", "hits"), "no sentence"),
         (Measurement("hits", "Hits.", ("job",)), "the label job is taken"),
@@ -176,7 +178,7 @@ def test_an_undeclared_step_is_found() -> None:
 @every_kind
 def test_a_kind_that_signs_in_declares_what_every_connection_with_tls_measures(kind: str) -> None:
     names = {measurement.name for measurement in REGISTRY[kind].measurements}
-    assert EXPIRY in names or not REGISTRY[kind].tenant
+    assert EXPIRY in names or REGISTRY[kind].tenant is not always
 
 
 @every_kind

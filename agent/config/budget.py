@@ -45,7 +45,7 @@ def budgets(jobs: Iterable[Job]) -> tuple[Budget, ...]:
 
 def used(jobs: Iterable[Job]) -> set[tuple[str, Service]]:
     """Return which tenants (by name) will use which services; whoever signs in to a tenant uses its token service."""
-    services = ((job.tenant, [cost.service for cost in job.probe.costs(job.settings)], job.probe.tenant) for job in jobs)
+    services = ((job.tenant, [cost.service for cost in job.probe.costs(job.settings)], job.probe.tenant(job.settings)) for job in jobs)
     return {(tenant, one) for tenant, asked, signs_in in services for one in (*asked, *([Service.LOGIN] if signs_in else []))}
 
 

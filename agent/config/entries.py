@@ -22,11 +22,15 @@ Registry = Mapping[str, Probe[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What entries are judged by. `tenants` is None where they are not all known, because a file could not be read."""
+    """What entries are judged by.
+
+    `tenants` is None where they are not all known, because a file could not be read; `remembers` says that there is a `state_dir`.
+    """
 
     registry: Registry
     defaults: Defaults
     tenants: Collection[str] | None
+    remembers: bool = True
 
 
 def read_entry(node: Node, where: str, reading: Reading, rules: Rules) -> Built | None:
@@ -41,7 +45,7 @@ def read_entry(node: Node, where: str, reading: Reading, rules: Rules) -> Built 
     settings = None if probe is None else read_model(probe.settings, node, reading, where, also=COMMON, data=data)
     if keys is None or probe is None or trapped:
         return None
-    rhythm = _Judge(node, where, reading, rules).rhythm(keys.value, probe)
+    rhythm = _Judge(node, where, reading, rules).rhythm(keys.value, probe, None if settings is None else settings.value)
     return None if rhythm is None or settings is None else _built(keys.value, probe, settings, rhythm, rules)
 
 
@@ -67,11 +71,12 @@ class _Judge:
         at = self.node.values.get(key) or self.node.values["name"]
         self.reading.page.mistake(at, f"{self.where}.{key}", what)
 
-    def rhythm(self, keys: Keys, probe: Probe[Any]) -> tuple[float, float] | None:
-        """Return interval and timeout, or note everything that is wrong with them and the tenant and return None."""
+    def rhythm(self, keys: Keys, probe: Probe[Any], settings: Settings | None) -> tuple[float, float] | None:
+        """Return interval and timeout, or note everything that is wrong with them, the tenant and the state and return None."""
         interval = self.interval(keys, probe)
         timeout = None if interval is None else self.timeout(keys, probe, interval)
-        if not self.tenant_is_right(keys, probe) or interval is None or timeout is None:
+        right = self.tenant_is_right(keys, probe, settings), self.is_remembered(keys, probe, settings)
+        if not all(right) or interval is None or timeout is None:
             return None
         return interval, timeout
 
@@ -94,9 +99,16 @@ class _Judge:
             return None
         return chosen or min(probe.timeout, interval)
 
-    def tenant_is_right(self, keys: Keys, probe: Probe[Any]) -> bool:
+    def is_remembered(self, keys: Keys, probe: Probe[Any], settings: Settings | None) -> bool:
+        if self.rules.remembers or settings is None or not probe.creates(settings):
+            return True
+        self.mistake("kind", f"the kind {keys.kind} creates things and has to remember them over a crash: set `state_dir`")
+        return False
+
+    def tenant_is_right(self, keys: Keys, probe: Probe[Any], settings: Settings | None) -> bool:
         known = self.rules.tenants
-        if probe.tenant and keys.tenant is None and known is not None and len(known) != 1:
+        signs_in = settings is not None and probe.tenant(settings)
+        if signs_in and keys.tenant is None and known is not None and len(known) != 1:
             what = f"say which of the tenants: {', '.join(sorted(known))}" if known else "none is configured; add one under `tenants:`"
             self.mistake("tenant", f"the kind {keys.kind} signs in to a tenant; {what}")
             return False
@@ -110,13 +122,15 @@ def _built(keys: Keys, probe: Probe[Any], settings: Read[Settings], rhythm: tupl
     own = probe.place(settings.value)
     place = Place(keys.layer or own.layer, keys.workload or own.workload)
     labels = tuple(sorted((rules.defaults.labels | keys.labels).items()))
-    job = Job(keys.name, keys.kind, probe, settings.value, *rhythm, place, keys.role, _tenant(keys, probe, rules), labels)
+    job = Job(
+        keys.name, keys.kind, probe, settings.value, *rhythm, place, keys.role, _tenant(keys, probe.tenant(settings.value), rules), labels
+    )
     return Built(_line(job, settings.text), job, settings.secrets)
 
 
-def _tenant(keys: Keys, probe: Probe[Any], rules: Rules) -> str:
-    """Return the tenant's name; where there is only one, a kind that needs one need not name it."""
-    only = next(iter(rules.tenants), "") if probe.tenant and rules.tenants else ""
+def _tenant(keys: Keys, signs_in: bool, rules: Rules) -> str:  # noqa: FBT001 - what the settings say
+    """Return the tenant's name; where there is only one, a probe that signs in need not name it."""
+    only = next(iter(rules.tenants), "") if signs_in and rules.tenants else ""
     return keys.tenant or only
 
 

@@ -84,7 +84,9 @@ def _loaded(path: Path, registry: Registry, *, secrets: bool) -> Configuration:
     state_dir = _state_dir(draft)
     defaults = _defaults(draft)
     tenants = _tenants(draft)
-    built = _probes(draft, Rules(registry, defaults, tenants.keys() if draft.complete else None))
+    built = _probes(
+        draft, Rules(registry, defaults, tenants.keys() if draft.complete else None, state_dir is not None or not draft.complete)
+    )
     notes.raise_if_any(tuple(_followed(named) for named in draft.known))
     right = {name: tenant for name, tenant in tenants.items() if tenant is not None}
     secrets_named = tuple(draft.secrets)

@@ -27,6 +27,7 @@ class _Counts:
     inconclusive: int = 0
     skipped: int = 0
     tainted: int = 0
+    cleanup_failures: int = 0
     shown_ok: bool = False
     """Whether what is shown is a run that was ok; then most lines of the next one are the same."""
     reasons: dict[Reason, int] = field(default_factory=dict)
@@ -34,11 +35,15 @@ class _Counts:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """A kind's measurement as a family: its name, its own labels, and its finished lines by probe."""
+    """A kind's measurement as a family: its name, its own labels, and its finished lines by probe.
+
+    `sums` is of a counter what each probe's runs have measured so far, by label values; None of a gauge.
+    """
 
     name: str
     labels: tuple[str, ...]
     lines: dict[str, bytes]
+    sums: dict[str, dict[tuple[str, ...], float]] | None
 
 
 class Exporter:
@@ -66,6 +71,7 @@ class Exporter:
         if job.name not in self._counts:
             self._counts[job.name] = _Counts()
             self._put_counters(job.name)
+            self._begin_sums(job)
             if self._histograms:
                 self._latency[job.name] = series.Histogram()
                 self._put(c.LATENCY, job.name, self._latency[job.name].lines(job.name))
@@ -79,6 +85,10 @@ class Exporter:
         if run.tainted:
             counts.tainted += 1
             self._put_value(c.TAINTED, run.probe, counts.tainted)
+        if run.cleanup_failed:
+            counts.cleanup_failures += 1
+            self._put_value(c.CLEANUP_FAILURES, run.probe, counts.cleanup_failures)
+        self._add_up(run)
         if run.outcome is Outcome.INCONCLUSIVE:
             counts.inconclusive += 1
             self._put_value(c.INCONCLUSIVE, run.probe, counts.inconclusive)
@@ -121,6 +131,10 @@ class Exporter:
         """Let a removed probe's series go."""
         for lines in self._lines.values():
             lines.pop(probe, None)
+        for table in self._measured.values():
+            for measured in table.values():
+                if measured.sums is not None:
+                    measured.sums.pop(probe, None)
         self._jobs.pop(probe, None)
         self._counts.pop(probe, None)
         self._latency.pop(probe, None)
@@ -135,9 +149,10 @@ class Exporter:
             return
         table = self._measured[job.kind] = {}
         for measurement in job.probe.measurements:
-            family = Family(f"fogbell_{job.kind}_{measurement.name}", "gauge", measurement.help)
+            family = Family(f"fogbell_{job.kind}_{measurement.name}", "counter" if measurement.counter else "gauge", measurement.help)
             self._families[family.name] = family
-            table[measurement.name] = _Measured(family.name, measurement.labels, self._lines.setdefault(family.name, {}))
+            lines = self._lines.setdefault(family.name, {})
+            table[measurement.name] = _Measured(family.name, measurement.labels, lines, {} if measurement.counter else None)
 
     def _put(self, family: Family, probe: str, text: str) -> None:
         if text:
@@ -174,13 +189,38 @@ class Exporter:
             if measured is None or len(measured.labels) != len(sample.labels):
                 self._tell_undeclared(kind, sample)
                 continue
+            if measured.sums is not None:
+                continue
             labels = zip(measured.labels, sample.labels, strict=True) if sample.labels else ()
             texts[sample.name] = texts.get(sample.name, "") + series.line(measured.name, run.probe, float(sample.value), labels)
         for name, measured in table.items():
+            if measured.sums is not None:
+                continue
             if name in texts:
                 measured.lines[run.probe] = texts[name].encode()
             else:
                 measured.lines.pop(run.probe, None)
+
+    def _begin_sums(self, job: Job) -> None:
+        """Let the counters of a kind without labels be there from the start, at 0."""
+        for measured in self._measured[job.kind].values():
+            if measured.sums is not None and not measured.labels:
+                measured.sums[job.name] = {(): 0.0}
+                measured.lines[job.name] = series.line(measured.name, job.name, 0.0).encode()
+
+    def _add_up(self, run: Run) -> None:
+        """Add what a run measured to the kind's counters."""
+        table = self._measured[self._jobs[run.probe].kind]
+        for sample in run.measured:
+            measured = table.get(sample.name)
+            if measured is None or measured.sums is None or len(measured.labels) != len(sample.labels):
+                continue
+            sums = measured.sums.setdefault(run.probe, {})
+            sums[sample.labels] = sums.get(sample.labels, 0.0) + float(sample.value)
+            lines = (
+                series.line(measured.name, run.probe, total, zip(measured.labels, labels, strict=True)) for labels, total in sums.items()
+            )
+            measured.lines[run.probe] = "".join(lines).encode()
 
     def _tell_undeclared(self, kind: str, sample: Sample) -> None:
         """Say once that a kind measures what it does not declare: its own bug, which must not cost the run."""

@@ -3,6 +3,7 @@
 import sys
 from array import array
 from bisect import bisect_left
+from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Mapping
 from itertools import accumulate
 
@@ -70,6 +71,20 @@ class ApiCalls(Collector):
         yield family
 
 
+class Outstanding(Collector):
+    """What probes have created and not removed yet, by kind; `read` gives the kinds of all of it at a scrape."""
+
+    def __init__(self) -> None:
+        self.read: Callable[[], Iterable[str]] = tuple
+
+    def collect(self) -> Iterable[Metric]:
+        """Give a sample for each kind that there is something of."""
+        family = GaugeMetricFamily("fogbell_artefacts_outstanding", "Things that probes created and have not removed.", labels=("kind",))
+        for kind, count in sorted(Counts(self.read()).items()):
+            family.add_metric((kind,), count)
+        yield family
+
+
 class Own:
     """The agent's own metrics and their registry."""
 
@@ -90,6 +105,8 @@ class Own:
         self.registry.register(self.credential_expiries)
         self.api_calls = ApiCalls()
         self.registry.register(self.api_calls)
+        self.outstanding = Outstanding()
+        self.registry.register(self.outstanding)
         self.reload_successful = Gauge(
             "fogbell_config_last_reload_successful", "Whether the last attempt to load the configuration worked.", registry=self.registry
         )

@@ -61,7 +61,9 @@ def _demand(name: str, tenant: Tenant, jobs: tuple[Job, ...]) -> Demand:
         for wanted in job.probe.permissions(job.settings):
             found.setdefault((wanted.grant, wanted.api, wanted.scope, wanted.name), []).append((job.name, wanted))
     needs = tuple(_need(asked) for _, asked in sorted(found.items()))
-    return Demand(name, tenant, needs, tuple(sorted(job.name for job in jobs if job.probe.tenant)), _registration(jobs, needs))
+    return Demand(
+        name, tenant, needs, tuple(sorted(job.name for job in jobs if job.probe.tenant(job.settings))), _registration(jobs, needs)
+    )
 
 
 def _registration(jobs: tuple[Job, ...], needs: tuple[Need, ...]) -> Registration:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
 from probes.core.contract import Sample, Secret, Step
+from probes.core.ledger import Ledger, MemoryLedger
 from probes.core.text import shown
 
 EVIDENCE_CHARACTERS = 500
@@ -53,6 +54,8 @@ class Shared:
     """Folder for what must survive a restart; None where there is none."""
     parts: dict[type[Any], Any] = field(default_factory=dict, repr=False)
     """What protocol code keeps between runs, such as tokens: one of each type."""
+    ledger: Ledger = field(default_factory=MemoryLedger)
+    """What probes have created and not removed yet."""
 
     def part(self, kind: type[T]) -> T:
         """Return the agent's one value of this type, made without arguments when it is first asked for."""
@@ -91,6 +94,8 @@ class Context:
     """The innermost step that an exception left."""
     tainted: bool = False
     """Whether the run waited for something of our own, so that its times are upper bounds."""
+    cleanup_failed: bool = False
+    """Whether something that the probe created could not be removed: counted, and never a run's reason."""
 
     def step(self, name: str) -> AbstractContextManager[None]:
         """Time a step. Steps may nest; the innermost one that an exception leaves is to blame."""

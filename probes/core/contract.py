@@ -94,7 +94,7 @@ class Run:
     `started` is Unix time in seconds; `seconds` is from the monotonic clock. `reason` and `failed_step` are set exactly when the outcome is
     not ok (`failed_step` is empty when no step was open). `code` is a protocol's own number from a known table, else empty. `tainted` says
     that the agent itself was late during the run, so its times are an upper bound. `retry_after` are the seconds for which the service
-    asked us to stay away, 0 where it did not.
+    asked us to stay away, 0 where it did not. `cleanup_failed` says that something the probe created could not be removed.
     """
 
     probe: str
@@ -110,6 +110,7 @@ class Run:
     evidence: tuple[tuple[str, str], ...] = ()
     tainted: bool = False
     retry_after: float = 0.0
+    cleanup_failed: bool = False
 
     @property
     def blame(self) -> Blame | None:
@@ -186,15 +187,26 @@ Loading looks whether the file can be read, and does not follow its content: who
 class Measurement:
     """A number of a kind's own, exported as `fogbell_<kind>_<name>`.
 
-    `name` ends in its base unit where it has one; `help` is one sentence that ends with a period; `labels` have closed sets of values.
+    `name` ends in its base unit where it has one; `help` is one sentence that ends with a period; `labels` have closed sets of values. A
+    `counter` adds up what runs measure, inconclusive ones too, and its name ends in `_total`.
     """
 
     name: str
     help: str
     labels: tuple[str, ...] = ()
+    counter: bool = False
 
 
 S = TypeVar("S", bound=Settings)
+
+
+def always(_: Settings) -> bool:
+    """Whatever the settings: for kinds that need something in any case."""
+    return True
+
+
+def _never(_: Settings) -> bool:
+    return False
 
 
 def _nothing(_: Settings) -> tuple[()]:
@@ -210,9 +222,9 @@ class Probe(Generic[S]):
     """One kind of probe: everything the agent knows about it.
 
     `steps` are all step names the run may open; `interval`, `floor` and `timeout` are the kind's defaults in seconds, the floor being the
-    shortest interval that needs no override. `tenant` says that the kind signs in to a tenant, and so needs one; `permissions` are the
-    least it needs there, `registration` is what the application's registration has to say besides, and `costs` what a good run asks of
-    services.
+    shortest interval that needs no override. `tenant` says whether the probe signs in to a tenant, and so needs one; `creates` whether
+    it creates things, and so needs a `state_dir` that remembers them; `permissions` are the least it needs of the tenant, `registration` is
+    what the application's registration has to say besides, and `costs` what a good run asks of services.
     """
 
     run: "Callable[[Context, S], Awaitable[None]]"
@@ -223,7 +235,8 @@ class Probe(Generic[S]):
     interval: float = 60.0
     timeout: float = 20.0
     floor: float = 1.0
-    tenant: bool = False
+    tenant: Callable[[S], bool] = _never
+    creates: Callable[[S], bool] = _never
     permissions: Callable[[S], tuple[Permission, ...]] = _nothing
     registration: Callable[[S], Registration] = _nothing_special
     costs: Callable[[S], tuple[Cost, ...]] = _nothing

@@ -15,7 +15,7 @@ from syrupy.assertion import SnapshotAssertion
 from agent.exporter import CATALOGUE, Exporter, Renderer
 from agent.exporter.series import escape
 from probes.core.context import Context
-from probes.core.contract import Outcome, Run, Sample, Step
+from probes.core.contract import Measurement, Outcome, Run, Sample, Step
 from probes.core.reasons import Reason
 from tests.agent.jobs import NoSettings, job
 
@@ -179,3 +179,27 @@ def test_what_a_kind_did_not_declare_is_told_once_and_costs_nothing_else(caplog:
         "the kind trial measures surprise{} without having declared it",
         "the kind trial measures finding{a, b} without having declared it",
     ]
+
+
+async def test_a_counter_of_a_kind_adds_up_what_runs_measure_also_inconclusive_ones() -> None:
+    exporter = Exporter()
+    counted = (Measurement("lost_total", "Lost.", counter=True), Measurement("found_total", "Found.", ("where",), counter=True))
+    base = job(_nothing)
+    exporter.describe(replace(base, kind="hunt", probe=replace(base.probe, measurements=counted)))
+    lost, found = (exporter._lines[f"fogbell_hunt_{name}_total"] for name in ("lost", "found"))
+    assert (lost["page"], "page" in found) == (b'fogbell_hunt_lost_total{probe="page"} 0.0\n', False)
+    exporter.publish(replace(OK, measured=(Sample("lost_total", 2.0), Sample("found_total", 1.0, ("here",)))), None)
+    quiet = replace(OK, outcome=Outcome.INCONCLUSIVE, reason=Reason.THROTTLED, measured=(Sample("lost_total", 1.0),))
+    exporter.publish(quiet, None)
+    exporter.publish(OK, None)
+    assert lost["page"] == b'fogbell_hunt_lost_total{probe="page"} 3.0\n'
+    assert found["page"] == b'fogbell_hunt_found_total{probe="page",where="here"} 1.0\n'
+    exporter.forget("page")
+    assert "page" not in lost
+
+
+def test_runs_that_leave_something_behind_are_counted() -> None:
+    exporter = exporter_of_page()
+    for failed in (True, False, True):
+        exporter.publish(replace(OK, cleanup_failed=failed), None)
+    assert exporter._lines["fogbell_probe_cleanup_failures_total"]["page"].endswith(b" 2\n")

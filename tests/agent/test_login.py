@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from agent.__main__ import app
 from agent.job import Job
 from agent.login import login, scopes_for
-from probes.core.contract import Failed, Layer, Place, Probe, Settings, Stopped, Workload
+from probes.core.contract import Failed, Layer, Place, Probe, Settings, Stopped, Workload, always
 from probes.core.needs import Api, Grant, Permission
 from probes.core.reasons import Reason
 from tests.fakes.certificates import ca_file
@@ -150,7 +150,7 @@ def job(name: str, of: str, *needs: Permission) -> Job:
         """Do nothing."""
 
     place = Place(Layer.WORKLOAD, Workload.TEAMS)
-    probe = Probe(run, Settings, place=lambda _: place, steps=(), tenant=True, permissions=lambda _: needs)
+    probe = Probe(run, Settings, place=lambda _: place, steps=(), tenant=always, permissions=lambda _: needs)
     return Job(name, "kind", probe, Settings(), 60, 20, place, tenant=of)
 
 

@@ -1,12 +1,16 @@
 """The state: what a restart finds, also after a torn file, a second agent or a full disk."""
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agent.record import decode, encode
 from agent.state import Remembered, State, StateError
+from probes.core.contract import Inconclusive
+from probes.core.ledger import Artefact
+from probes.core.reasons import Reason
 from tests.agent.test_exporter import FAILED, OK
 
 A = Remembered("a", "http", encode(OK), None, OK.started)
@@ -107,3 +111,44 @@ async def test_a_file_that_cannot_be_opened_is_named_with_what_to_look_at(tmp_pa
     (tmp_path / "fogbell.sqlite").mkdir()
     with pytest.raises(StateError, match=r"cannot be used .*; is it writable, and is the disk full\?"):
         await State(tmp_path).open()
+
+
+LETTER = Artefact("4711", "message", 1_769_110_000.0, (("mailbox", "probe2@contoso.example"), ("folder", "inbox")))
+OLDER = Artefact("0815", "message", 1_769_100_000.0)
+
+
+async def test_what_was_created_survives_a_kill_at_once_and_goes_when_it_is_gone(tmp_path: Path) -> None:
+    killed = State(tmp_path)
+    await killed.open()
+    await killed.record("mail", LETTER)
+    await killed.record("mail", OLDER)
+    await killed.record("files", OLDER)
+    assert killed.outstanding("mail") == (OLDER, LETTER)
+    killed._thread.submit(killed._close).result()  # as a kill would: nothing is flushed
+
+    state = State(tmp_path)
+    await state.open()
+    assert state.outstanding("mail") == (OLDER, LETTER)
+    assert state.outstanding("mail")[1].fact("folder") == "inbox"
+    await state.strike("mail", OLDER.id)
+    await state.record("mail", replace(LETTER, facts=(("folder", "junk"),)))
+    await state.close()
+
+    again = State(tmp_path)
+    await again.open()
+    assert sorted((probe, one.id, one.fact("folder")) for probe, one in again.artefacts()) == [
+        ("files", "0815", ""),
+        ("mail", "4711", "junk"),
+    ]
+    await again.close()
+
+
+async def test_what_cannot_be_recorded_is_not_created(tmp_path: Path) -> None:
+    failures = []
+    state = State(tmp_path, lambda: failures.append(1))
+    await state.open()
+    state._thread.submit(state._close).result()
+    with pytest.raises(Inconclusive, match="nothing was created") as raised:
+        await state.record("mail", LETTER)
+    assert raised.value.reason is Reason.AGENT_RESOURCES
+    assert (state.outstanding("mail"), failures) == ((), [1])

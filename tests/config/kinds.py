@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from probes.core.context import Context
-from probes.core.contract import File, Layer, Place, Probe, Secret, Settings, Workload
+from probes.core.contract import File, Layer, Place, Probe, Secret, Settings, Workload, always
 
 
 def _regex(text: str) -> str:
@@ -120,5 +120,6 @@ def _place(_settings: Settings) -> Place:
 KINDS: dict[str, Probe[Any]] = {
     "ping": Probe(run, Ping, _place, steps=("ping",)),
     "watch": Probe(run, Watch, _place, steps=("look",), interval=300.0, floor=10.0),
-    "sign_in": Probe(run, Ping, _place, steps=("token",), tenant=True),
+    "letter": Probe(run, Ping, _place, steps=("send",), creates=always),
+    "sign_in": Probe(run, Ping, _place, steps=("token",), tenant=always),
 }

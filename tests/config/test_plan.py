@@ -14,7 +14,7 @@ from agent.config.plan import ROWS, plan, sentence, series_of, table
 from agent.exporter import Exporter
 from agent.job import Job
 from probes.core.context import Context
-from probes.core.contract import Layer, Outcome, Place, Probe, Run, Sample, Settings, Step, Workload
+from probes.core.contract import Layer, Outcome, Place, Probe, Run, Sample, Settings, Step, Workload, always
 from probes.core.needs import LIMITS, Cost, Service
 from probes.core.reasons import Reason
 
@@ -151,7 +151,7 @@ def test_a_service_without_a_known_limit_has_calls_alone_and_graphs_own_counts_a
     place = Place(Layer.EDGE, Workload.ENTRA)
 
     def job(name: str, *costs: Cost) -> Job:
-        probe = Probe(_nothing, Settings, place=lambda _: place, steps=("one",), tenant=True, costs=lambda _: costs)
+        probe = Probe(_nothing, Settings, place=lambda _: place, steps=("one",), tenant=always, costs=lambda _: costs)
         return Job(name, "kind", probe, Settings(), 60.0, 20.0, place, tenant="contoso")
 
     jobs = [job("a", Cost(Service.LOGIN, 1), Cost(Service.GRAPH, 1)), job("b", Cost(Service.FILES, 3, units=5))]

@@ -20,7 +20,7 @@ from agent.drill.outage import find, read, schedule
 from agent.drill.tenant import Tenant, tenant
 from agent.runner import of_this_machine, run_once
 from probes import REGISTRY
-from probes.core.contract import Outcome, Run
+from probes.core.contract import Outcome, Run, always
 from tests.processes import free_port
 
 
@@ -56,7 +56,7 @@ async def test_every_probe_of_the_ready_configuration_succeeds_while_nothing_is_
 def test_the_ready_configuration_has_a_probe_of_each_kind_of_the_tenant_and_of_no_other() -> None:
     text = Path(demo.__file__).with_name("drill").joinpath("tenant.yml").read_text()
     kinds = set(re.findall(r"(?m)^    kind: (\w+)$", text))
-    assert {kind for kind, probe in REGISTRY.items() if probe.tenant} <= kinds
+    assert {kind for kind, probe in REGISTRY.items() if probe.tenant is always} <= kinds
 
 
 @pytest.mark.parametrize(

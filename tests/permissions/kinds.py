@@ -7,7 +7,7 @@ from pathlib import Path
 from agent.config import load
 from agent.permissions.demand import Demand, demands
 from probes.core.context import Context
-from probes.core.contract import Layer, Place, Probe, Settings, Workload
+from probes.core.contract import Layer, Place, Probe, Settings, Workload, always
 from probes.core.needs import Api, Grant, Permission, Registration, Scope
 
 Run = Callable[[Context, Settings], Awaitable[None]]
@@ -31,7 +31,7 @@ async def _run(ctx: Context, settings: Watched) -> None:
 def _probe(permissions: Callable[[Watched], tuple[Permission, ...]], *, public_flows: bool = False) -> Probe[Watched]:
     place = Place(Layer.WORKLOAD, Workload.EXCHANGE)
     registration = partial(_registration, public_flows=public_flows)
-    return Probe(_run, Watched, place=lambda _: place, steps=(), tenant=True, permissions=permissions, registration=registration)
+    return Probe(_run, Watched, place=lambda _: place, steps=(), tenant=always, permissions=permissions, registration=registration)
 
 
 def _registration(settings: Watched, *, public_flows: bool) -> Registration:
