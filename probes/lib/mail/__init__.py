@@ -1,0 +1,1 @@
+"""Letters: writing them, sending and finding them over each protocol, and reading where they spent their time."""
