@@ -119,13 +119,14 @@ async def run(ctx: Context, settings: Endpoints) -> None:
         ctx.measure("version", int(version.latest))
         ctx.evidence("version", version.latest)
     with ctx.step("endpoints"):
-        fronts = required_fronts(await _ask(ctx, settings, f"/endpoints/{settings.instance}", settings.list_options, read_sets))
+        sets = await _ask(ctx, settings, f"/endpoints/{settings.instance}", settings.list_options, read_sets)
+        fronts, left_out = required_fronts(sets, settings.max_hosts)
     if settings.hosts == "off":
         return
-    if len(fronts) > settings.max_hosts:
-        ctx.evidence("hosts_left_out", len(fronts) - settings.max_hosts)
+    if left_out:
+        ctx.evidence("hosts_left_out", left_out)
     with ctx.step("hosts"):
-        reached = await _reach_all(ctx, settings, fronts[: settings.max_hosts])
+        reached = await _reach_all(ctx, settings, fronts)
         for name in ("resolve", "connect"):
             ctx.add_phase(name, sum(one.phases.get(name, 0.0) for one in reached))
     with ctx.step("ranges"):

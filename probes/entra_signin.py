@@ -23,6 +23,7 @@ No permission is needed. With `user: true` the delegated permission User.Read is
 import re
 from base64 import b64decode, urlsafe_b64decode
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Annotated, Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 from uuid import uuid4
@@ -54,7 +55,8 @@ _PAGE = (("Accept", "text/html,application/xhtml+xml"), ("Accept-Language", "en"
 _TRACE = ("x-ms-request-id", "x-ms-ests-server")
 _ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 _NUMBER = re.compile(rb"AADSTS([0-9]{4,9})")
-_SIGN_IN_PAGE = (b"$Config", b"loginfmt")
+_USER_NAME = b"loginfmt"
+_SIGN_IN_PAGE = (b"$Config", _USER_NAME)
 # What the script of Entra's page is made from, and the field for the user's name.
 _NOT_PUBLIC = "AADSTS7000218"
 _LONGEST_ADDRESS = 2048
@@ -141,7 +143,7 @@ def _signs(key: object) -> bool:
     try:
         numbers = [urlsafe_b64decode(key[name] + "==") for name in ("n", "e")]
         x509.load_der_x509_certificate(b64decode(key["x5c"][0], validate=True))
-    except (KeyError, IndexError, TypeError, ValueError):
+    except (KeyError, IndexError, TypeError, ValueError, x509.InvalidVersion):
         return False
     return all(numbers)
 
@@ -160,6 +162,10 @@ async def _ask_for_the_page(ctx: Context, tenant: Tenant, settings: EntraSignin,
     url = replace(endpoint, target=f"{endpoint.target}{'&' if '?' in endpoint.target else '?'}{urlencode(query)}")
     response = await _fetch(ctx, tenant, Request("GET", url, _PAGE))
     location = response.header("location") or ""
+    if response.status == HTTPStatus.TOO_MANY_REQUESTS:
+        judge_status(response, _ONLY_OK)
+    if response.status == HTTPStatus.OK and _USER_NAME in response.body:
+        return
     refused = _NUMBER.search(response.body) or _NUMBER.search(_error_in(location).encode())
     if refused is not None:
         raise _refused_page(int(refused[1]), response)
@@ -174,8 +180,11 @@ async def _ask_for_the_page(ctx: Context, tenant: Tenant, settings: EntraSignin,
 
 def _error_in(location: str) -> str:
     """Return what a redirect back to the application says is wrong (RFC 6749 4.1.2.1)."""
-    parts = urlsplit(location)
-    told = parse_qs(parts.query) | parse_qs(parts.fragment)
+    try:
+        parts = urlsplit(location)
+        told = parse_qs(parts.query) | parse_qs(parts.fragment)
+    except ValueError:
+        return ""
     return " ".join(told.get("error_description", ()))
 
 

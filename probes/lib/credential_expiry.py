@@ -25,6 +25,9 @@ READERS = frozenset({"Application.Read.All", "Application.ReadWrite.OwnedBy", "A
 
 Kind = Literal["secret", "certificate"]
 
+_END_OF_TIME = 253_402_300_799.0
+# The last second that a date can name; .NET's greatest moment is a tenth of a microsecond before the next.
+
 _HINT = 3
 # Graph shows the first three characters of a secret.
 
@@ -101,6 +104,9 @@ def _thumbprint(text: object) -> bytes:
 
 def _end(entry: dict[str, Any]) -> float:
     try:
-        return datetime.fromisoformat(entry["endDateTime"]).timestamp()
-    except (KeyError, TypeError, ValueError) as error:
+        end = datetime.fromisoformat(entry["endDateTime"]).timestamp()
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise Failed(Reason.CONTENT_MISMATCH, "the registration does not say when the credential ends") from error
+    if not 0 < end < _END_OF_TIME:
+        raise Failed(Reason.CONTENT_MISMATCH, "the registration says that the credential ends when no clock can show it")
+    return end

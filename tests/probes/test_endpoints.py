@@ -186,6 +186,14 @@ async def test_an_address_outside_what_is_published_is_an_interception(host: str
         pytest.param(
             answer(json.dumps([entry("a.test", category="Default")]).encode()), Reason.CONTENT_MISMATCH, "", id="nothing required"
         ),
+        pytest.param(answer(b"[" + b"{}," * 300_000 + b"{}]"), Reason.CONTENT_MISMATCH, "", id="a million mistakes"),
+        pytest.param(
+            answer(json.dumps([entry("a.test", urls=["a.test", "b.test"] * 990, ips=["192.0.2.0/24"] * 900)] * 3).encode()),
+            Reason.CONTENT_MISMATCH,
+            "",
+            id="more networks than there can be",
+        ),
+        pytest.param(answer(json.dumps([entry("a.test", ips=[])] * 1001).encode()), Reason.CONTENT_MISMATCH, "", id="too many entries"),
         pytest.param(answer(b"x" * (2 << 20)), Reason.CONTENT_MISMATCH, "", id="too long"),
         pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[", Reason.TRUNCATED, "", id="half"),
         pytest.param(b"", Reason.CONNECTION_RESET, "", id="nothing"),
@@ -248,7 +256,8 @@ def test_a_host_of_several_entries_is_one() -> None:
         entry("b.test", tcpPorts="443", category="Default", ips=[]),
         entry("c.test", tcpPorts="", udpPorts="3478"),
     ]
-    first, second = required_fronts(read_sets(json.dumps(sets).encode()))
+    (first, second), left_out = required_fronts(read_sets(json.dumps(sets).encode()), 2)
+    assert left_out == 0
     assert (first.host, first.port, first.outside(["192.0.2.1", "198.51.100.1", "203.0.113.1"])) == ("a.test", 443, ("203.0.113.1",))
     assert (second.host, second.port, second.outside(["203.0.113.1"])) == ("b.test", 587, ())
 

@@ -160,6 +160,9 @@ FAILURES = [
         "302",
         id="sent elsewhere",
     ),
+    pytest.param(
+        each("authorize", lambda: page(status=302, Location="http://[")), {}, "authorize", Reason.HTTP_REDIRECT, "302", id="sent nowhere"
+    ),
     pytest.param(each("authorize", lambda: page("$Config" * 200_000)), {}, "authorize", Reason.CONTENT_MISMATCH, "", id="too long"),
     pytest.param(each("devicecode", lambda: refused(50000, 500)), {}, "device_code", Reason.IDENTITY_FAULT, "500", id="devices 500"),
     pytest.param(
@@ -185,15 +188,21 @@ async def test_each_step_fails_with_its_own_reason(
     "pages",
     [
         each("authorize", lambda: page(status=429, Retry_After="9")),
+        each("authorize", lambda: page("AADSTS7654321: slow down", 429, Retry_After="9")),
         each("devicecode", lambda: page(status=429, Retry_After="9")),
         each("authorize", lambda: page("AADSTS50196: loop")),
         each("devicecode", lambda: refused(50196)),
     ],
-    ids=["page 429", "devices 429", "loop", "loop of devices"],
+    ids=["page 429", "page 429 with a number", "devices 429", "loop", "loop of devices"],
 )
 async def test_being_limited_says_nothing_about_the_sign_in(pages: dict[str, Page]) -> None:
     ended, _ = await run(pages)
     assert (ended.outcome, ended.reason) == (Outcome.INCONCLUSIVE, Reason.THROTTLED)
+
+
+async def test_a_sign_in_page_may_speak_of_errors() -> None:
+    ended, _ = await run(each("authorize", lambda: page('<input name="loginfmt"> <a href="/help">What is AADSTS50011?</a>')))
+    assert (ended.outcome, ended.message) == (Outcome.OK, "")
 
 
 async def test_a_federation_server_of_ones_own_can_be_named() -> None:

@@ -195,6 +195,14 @@ async def test_the_end_of_our_certificate_is_found_by_its_thumbprint(form: str) 
         pytest.param(registration(), "does not list the secret in use", id="not registered"),
         pytest.param(registration(passwordCredentials=None), "has no passwordCredentials", id="no list"),
         pytest.param(registration(passwordCredentials=[{"hint": SECRET[:3], "endDateTime": "soon"}]), "does not say when", id="no date"),
+        *(
+            pytest.param(registration(passwordCredentials=[{"hint": SECRET[:3], "endDateTime": date}]), words, id=date)
+            for date, words in (
+                ("9999-12-31T23:59:59.9999999Z", "no clock can show"),
+                ("9999-12-31T23:59:59-01:00", "no clock can show"),
+                ("0001-01-01T00:00:00+01:00", "registration"),
+            )
+        ),
         pytest.param(web.json_response([]), "has no passwordCredentials", id="no object"),
     ],
 )
