@@ -1,1 +1,1 @@
-"""Letters: writing them, sending and finding them over each protocol, and reading where they spent their time."""
+"""Sending a letter of our own, waiting for it, and finding out what became of it."""

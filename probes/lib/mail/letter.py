@@ -1,0 +1,168 @@
+"""The message a mail probe sends: marked so that it is found again wherever it ends up, and plain about what it is.
+
+It carries its tag three times (a header of ours, the Message-ID and, as a rule, the subject), because gateways rewrite Message-IDs,
+delivery reports quote only that, and people see only the subject.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime
+from secrets import token_hex
+from time import time
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from probes.core.contract import Settings
+from probes.lib.resolve import ascii_host
+
+HEADER = "X-Fogbell-Id"
+"""Name of the header that carries the tag."""
+HEADER_CHARACTERS = 1 << 18
+"""Header text beyond this is not looked at."""
+
+_SUBJECT_CHARACTERS = 1000
+_PLACEHOLDERS = ("tag", "probe", "sent")
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_TAG = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
+_MESSAGE_ID = re.compile(r"<fogbell\.([0-9a-f]{32})@")
+# Patterns of fixed length: linear in the text, whatever strangers send.
+_POLICY = SMTP.clone(cte_type="7bit")
+
+_BODY = """\
+This message was sent by Fogbell, which measures whether mail arrives and how
+long it takes. Nobody has to answer it. It is removed on its own, and may be
+deleted at any time.
+
+Probe: {probe}
+Sent: {sent}
+Tag: {tag}
+"""
+
+
+def _known_placeholders(text: str) -> str:
+    for name in _PLACEHOLDER.findall(text):
+        if name not in _PLACEHOLDERS:
+            known = ", ".join(f"{{{known}}}" for known in _PLACEHOLDERS)
+            raise ValueError(f"does not know {{{name}}}; placeholders are {known}")
+    return text
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be one line without control characters")
+    return text
+
+
+class Template(Settings):
+    """How the message reads, so that spam filters and transport rules can know it."""
+
+    subject: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line), AfterValidator(_known_placeholders)] = (
+        "Fogbell mail probe {tag}"
+    )
+    """Subject. `{tag}`, `{probe}` and `{sent}` stand for the message's own mark, the probe's name and the time."""
+    body: Annotated[str, Field(max_length=10_000), AfterValidator(_known_placeholders)] = _BODY
+    """Text, with the same placeholders."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One message of ours. `tag` is 32 hex digits, `created` Unix seconds."""
+
+    tag: str
+    sender: str
+    recipient: str
+    subject: str
+    body: str
+    created: float
+
+    @property
+    def message_id(self) -> str:
+        """Message-ID with its angle brackets."""
+        return f"<fogbell.{self.tag}@{domain_of(self.sender)}>"
+
+
+def domain_of(address: str) -> str:
+    """Return the domain of a mail address as DNS writes it.
+
+    Raises:
+        ValueError: where it has none.
+
+    """
+    return ascii_host(address.rpartition("@")[2])
+
+
+def new_letter(probe: str, sender: str, recipient: str, template: Template) -> Letter:
+    """Write a message with a tag of its own."""
+    tag, created = token_hex(16), time()
+    sent = datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds")
+    values = {"tag": tag, "probe": probe, "sent": sent}
+    return Letter(tag, sender, recipient, _filled(template.subject, values), _filled(template.body, values), created)
+
+
+def mime(letter: Letter) -> bytes:
+    """Return the message as it goes over the wire (RFC 5322), with CRLF; always the same bytes for the same letter.
+
+    It is 7-bit unless an address needs SMTPUTF8 (RFC 6531).
+    """
+    message = EmailMessage(_POLICY.clone(utf8=not (letter.sender + letter.recipient).isascii()))
+    message["Date"] = format_datetime(datetime.fromtimestamp(letter.created, UTC))
+    message["From"] = letter.sender
+    message["To"] = letter.recipient
+    message["Subject"] = letter.subject
+    message["Message-ID"] = letter.message_id
+    message[HEADER] = letter.tag
+    # RFC 3834; the other is Exchange's (MS-OXCMAIL): no holiday notes and receipts, but delivery reports, which we look for.
+    message["Auto-Submitted"] = "auto-generated"
+    message["X-Auto-Response-Suppress"] = "DR, RN, NRN, OOF, AutoReply"
+    message.set_content(letter.body)
+    return message.as_bytes()
+
+
+def tag_in(header_text: str) -> str:
+    """Return the tag of ours in a message's header, "" where there is none.
+
+    It stands in our own header, the Message-ID, In-Reply-To or References (delivery reports), or in a subject that names Fogbell: 32 hex
+    digits alone could be anybody's.
+    """
+    fields = dict(reversed(unfolded(header_text)))
+    if found := _TAG.fullmatch(fields.get(HEADER.lower(), "").lower()):
+        return found[0]
+    for name in ("message-id", "in-reply-to", "references"):
+        if ids := _MESSAGE_ID.findall(fields.get(name, "").lower()):
+            return str(ids[-1])
+    subject = _decoded(fields.get("subject", "")[:_SUBJECT_CHARACTERS]).lower()
+    found = _TAG.search(subject) if "fogbell" in subject else None
+    return found[0] if found else ""
+
+
+def unfolded(header_text: str) -> list[tuple[str, str]]:
+    """Split a header into (name in lower case, value) with folded lines joined (RFC 5322 2.2.3). It ends at the first empty line."""
+    fields: list[tuple[str, list[str]]] = []
+    for line in header_text[:HEADER_CHARACTERS].lstrip("\r\n").replace("\r\n", "\n").replace("\r", "\n").split("\n"):
+        if not line:
+            break
+        if line[0] in " \t":
+            if fields:
+                fields[-1][1].append(line.strip())
+            continue
+        name, _, value = line.partition(":")
+        fields.append((name.strip().lower(), [value.strip()]))
+    return [(name, " ".join(parts)) for name, parts in fields]
+
+
+def _filled(text: str, values: dict[str, str]) -> str:
+    return _PLACEHOLDER.sub(lambda match: values[match[1]], text)
+
+
+def _decoded(text: str) -> str:
+    """Decode the encoded words of a header (RFC 2047), as far as they can be."""
+    try:
+        return str(make_header(decode_header(text)))
+    except (HeaderParseError, LookupError, ValueError):
+        return text
