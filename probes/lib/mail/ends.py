@@ -84,7 +84,7 @@ class Mailbox(Protocol):
     async def arrival(self, ctx: "Context", letter: "Letter", until: float) -> Found | None:
         """Wait until perf_counter says `until` for the letter to come into the inbox; None where it did not.
 
-        A reply to it, or a redirected copy, is an arrival as well: what counts is the tag.
+        A reply to it, or a redirected copy, is an arrival as well: what counts is the tag. May be called again, after a `find` too.
         """
 
     async def find(self, ctx: "Context", tags: Collection[str], folders: Collection[Folder]) -> list[Found]:
