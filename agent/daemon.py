@@ -7,13 +7,15 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from agent import __version__, expiry, machine, systemd
 from agent.address import Address, written
 from agent.config import Configuration, masked
 from agent.config.budget import used
-from agent.config.reload import Reloader, changes
+from agent.config.reload import Changes, Reloader, changes
 from agent.exporter import Renderer
 from agent.exporter.own import Own
 from agent.runner import of_this_machine
@@ -21,6 +23,7 @@ from agent.state import State, StateError
 from agent.watch import Watch
 from agent.web import Feed, LastReload, Site
 from agent.web.listening import ListenError, listening
+from probes.core.needs import Service
 from probes.lib.credential_expiry import CredentialExpiry
 from probes.lib.tenant import Tenants
 from probes.lib.usage import Usage
@@ -32,6 +35,8 @@ STOP_SECONDS = 1.0
 """How long an answer that is being sent may still take when the agent stops."""
 WARNINGS_TOLD = 20
 """How many of a configuration's warnings are logged; `fogbell check` tells more."""
+
+_UNFORESEEN = ("it failed in a way that nobody foresaw; the one before stays in force, and the agent's log has the details",)
 
 
 class StartError(Exception):
@@ -49,6 +54,16 @@ class Options:
     """web.yml: TLS and passwords of the agent's own pages."""
     reload_seconds: float = 30.0
     """How often the content of the configuration's files is compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A configuration with what was worked out of it, ready to be put in force."""
+
+    configuration: Configuration
+    expiries: expiry.Expiries
+    used: set[tuple[str, Service]]
+    changes: Changes
 
 
 class Daemon:
@@ -117,20 +132,33 @@ class Daemon:
         """Load the configuration anew; return its mistakes, in which case nothing has changed."""
         async with self._reloading:
             systemd.notify("RELOADING=1")
-            mistakes = await self._reloader.load()
-            if mistakes:
-                log.error("the configuration has mistakes; the one before stays in force", extra={"mistakes": "; ".join(mistakes)})
-            else:
-                await self._apply(self._reloader.configuration)
-            self._note_reload(mistakes)
-            systemd.notify("READY=1")
+            mistakes: Sequence[str] = _UNFORESEEN
+            try:
+                mistakes = await self._load()
+            finally:
+                self._note_reload(mistakes)
+                systemd.notify("READY=1")
             return list(mistakes)
 
-    async def _apply(self, configuration: Configuration) -> None:
+    async def _load(self) -> Sequence[str]:
+        ready: list[_Ready] = []
+        mistakes = await self._reloader.load(lambda configuration: ready.append(self._prepared(configuration)))
+        if mistakes:
+            log.error("the configuration has mistakes; the one before stays in force", extra={"mistakes": "; ".join(mistakes)})
+        for one in ready:
+            await self._apply(one)
+        return mistakes
+
+    def _prepared(self, configuration: Configuration) -> "_Ready":
+        """Work out all that may go wrong, before anything of the configuration is in force."""
+        expiries = expiry.known(configuration.tenants, self._reloader.secrets)
+        return _Ready(configuration, expiries, used(configuration.jobs), changes(self._jobs, configuration.jobs))
+
+    async def _apply(self, ready: "_Ready") -> None:
+        configuration, difference = ready.configuration, ready.changes
         self._shared.part(Tenants).put(configuration.tenants)
-        self._shared.part(Usage).expect(used(configuration.jobs))
-        self._expiries = expiry.known(configuration.tenants, self._reloader.secrets)
-        difference = changes(self._jobs, configuration.jobs)
+        self._shared.part(Usage).expect(ready.used)
+        self._expiries = ready.expiries
         for name in difference.removed:
             self._watch.remove(name)
             await asyncio.sleep(0)
@@ -206,7 +234,7 @@ class Daemon:
         while True:
             await self._hangup.wait()
             self._hangup.clear()
-            await self.reload()
+            await _round(self.reload())
 
     async def _flush(self) -> None:
         while self._state is not None:
@@ -228,9 +256,12 @@ class Daemon:
     async def _follow_files(self) -> None:
         while True:
             await asyncio.sleep(self._options.reload_seconds)
-            if await self._reloader.differs():
-                log.info("the configuration's files have changed")
-                await self.reload()
+            await _round(self._look_at_files())
+
+    async def _look_at_files(self) -> None:
+        if await self._reloader.differs():
+            log.info("the configuration's files have changed")
+            await self.reload()
 
 
 def _tell_warnings(configuration: Configuration) -> None:
@@ -240,20 +271,26 @@ def _tell_warnings(configuration: Configuration) -> None:
         log.warning("the configuration has more warnings; `fogbell check` tells them")
 
 
+async def _round(work: Coroutine[Any, Any, object]) -> None:
+    """Do one round of a chore as a task of its own: what nobody foresaw ends the round, and not the chore."""
+    async with _going(work, "a round of a chore failed; the next one comes all the same") as task:
+        await asyncio.wait({task})
+
+
 @asynccontextmanager
-async def _going(chore: Coroutine[None, None, None]) -> AsyncIterator[None]:
+async def _going(chore: Coroutine[Any, Any, object], epitaph: str = "a chore of the agent died") -> AsyncIterator[asyncio.Task[object]]:
     task = asyncio.get_running_loop().create_task(chore)
-    task.add_done_callback(_tell)
+    task.add_done_callback(partial(_tell, epitaph))
     try:
-        yield
+        yield task
     finally:
         task.cancel()
         await asyncio.wait({task})
 
 
-def _tell(task: asyncio.Task[None]) -> None:
+def _tell(epitaph: str, task: asyncio.Task[object]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.critical("a chore of the agent died", exc_info=error)
+        log.critical(epitaph, exc_info=error)
 
 
 def _on_signal(loop: asyncio.AbstractEventLoop, name: str, act: Callable[[], None]) -> None:

@@ -61,7 +61,7 @@ def _add(content: "hashlib._Hash", *parts: bytes) -> None:
 
 def _value(secret: Secret) -> bytes:
     try:
-        return read(secret).encode("utf-8", "surrogateescape")
+        return read(secret).encode("utf-8", "backslashreplace")
     except SecretError as error:
         return f"cannot be read: {error}".encode()
 

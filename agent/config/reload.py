@@ -125,8 +125,11 @@ class Reloader:
         self._looked_at = configuration.secrets
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="configuration")
 
-    async def load(self) -> list[str]:
-        """Read anew; return the mistakes, one a line, in which case the configuration in force stays."""
+    async def load(self, prepare: Callable[[Configuration], None] = lambda _: None) -> list[str]:
+        """Read anew; return the mistakes, one a line, in which case the configuration in force stays.
+
+        `prepare` gets the new one, its secrets read, before it comes into force: where it raises, it never does.
+        """
         try:
             found = await load_in_child(self._path, kinds=self._kinds)
         except ConfigurationError as error:
@@ -134,6 +137,7 @@ class Reloader:
             return str(error).splitlines()
         configuration = await assembled(found, self.configuration.built, pkgutil.resolve_name(self._kinds))
         await self._apart(self.secrets.refresh, configuration.secrets)
+        prepare(configuration)
         self._seen, self._looked_at = configuration.digest, configuration.secrets
         self.configuration = configuration
         return []

@@ -7,6 +7,7 @@ import re
 import time
 import uuid
 from base64 import urlsafe_b64encode
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -15,6 +16,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from probes.core.contract import Failed
@@ -24,7 +26,13 @@ LIFETIME_SECONDS = 600
 """How long an assertion is good for. Entra asks for five to ten minutes."""
 
 _KEPT = 16
-_PRIVATE_KEY = re.compile(r"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?-----END \1-----", re.DOTALL)
+_FEWEST_BITS = 2048
+# RFC 7518 3.5.
+_PRIVATE_KEY = re.compile(r"-----BEGIN ([A-Z ]*PRIVATE KEY)-----[^-]*+(?:-(?!----)[^-]*+)*+-----END \1-----")
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[^-]*+-----END CERTIFICATE-----")
+# None of them goes twice over a text: a file may be large, and full of beginnings.
+_UNREADABLE = (ValueError, UnsupportedAlgorithm, x509.InvalidVersion)
+# What a key or certificate raises that is broken, or of a kind that the library does not know.
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +53,11 @@ def signer(pem: str) -> Signer:
 
     """
     key = _key(pem)
-    mine = [certificate for certificate in _certificates(pem) if certificate.public_key() == key.public_key()]
-    if not mine:
+    mine = next((certificate for certificate, public in _certificates(pem) if public == key.public_key()), None)
+    if mine is None:
         raise Failed(Reason.CREDENTIAL_INVALID, "the certificate's file: no certificate in it belongs to the private key in it")
-    digest = mine[0].fingerprint(hashes.SHA256())
-    return Signer(key, urlsafe_b64encode(digest).rstrip(b"=").decode(), mine[0].not_valid_after_utc.timestamp())
+    digest = mine.fingerprint(hashes.SHA256())
+    return Signer(key, urlsafe_b64encode(digest).rstrip(b"=").decode(), mine.not_valid_after_utc.timestamp())
 
 
 def assertion(pem: str, client_id: str, audience: str) -> str:
@@ -70,7 +78,10 @@ def assertion(pem: str, client_id: str, audience: str) -> str:
         "nbf": now,
         "exp": now + LIFETIME_SECONDS,
     }
-    return jwt.encode(claims, mine.key, algorithm="PS256", headers={"x5t#S256": mine.thumbprint})
+    try:
+        return jwt.encode(claims, mine.key, algorithm="PS256", headers={"x5t#S256": mine.thumbprint})
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise Failed(Reason.CREDENTIAL_INVALID, "nothing can be signed with the private key in the certificate's file") from error
 
 
 def _key(pem: str) -> RSAPrivateKey:
@@ -86,13 +97,22 @@ def _key(pem: str) -> RSAPrivateKey:
         raise Failed(Reason.CREDENTIAL_INVALID, "the private key in the certificate's file cannot be read") from error
     if not isinstance(key, RSAPrivateKey):
         raise Failed(Reason.CREDENTIAL_INVALID, "the private key in the certificate's file is not RSA; Entra takes no other for PS256")
+    if key.key_size < _FEWEST_BITS:
+        message = f"the private key in the certificate's file has {key.key_size} bits; PS256 needs {_FEWEST_BITS} or more"
+        raise Failed(Reason.CREDENTIAL_INVALID, message)
     return key
 
 
-def _certificates(pem: str) -> list[x509.Certificate]:
-    if "-----BEGIN CERTIFICATE-----" not in pem:
+def _certificates(pem: str) -> list[tuple[x509.Certificate, PublicKeyTypes]]:
+    """Return the certificates that can be read, with their public keys: those of a chain may be of kinds that we need not know."""
+    blocks = _CERTIFICATE.findall(pem)
+    if not blocks:
         raise Failed(Reason.CREDENTIAL_INVALID, "the certificate's file holds no certificate; it needs both, certificate and key, in PEM")
-    try:
-        return x509.load_pem_x509_certificates(pem.encode())
-    except ValueError as error:
-        raise Failed(Reason.CREDENTIAL_INVALID, "the certificate in the certificate's file cannot be read") from error
+    found: list[tuple[x509.Certificate, PublicKeyTypes]] = []
+    for block in blocks:
+        with suppress(*_UNREADABLE):
+            certificate = x509.load_pem_x509_certificate(block.encode())
+            found.append((certificate, certificate.public_key()))
+    if not found:
+        raise Failed(Reason.CREDENTIAL_INVALID, "the certificate in the certificate's file cannot be read")
+    return found

@@ -71,8 +71,17 @@ class Proof:
 
     @staticmethod
     def by(kind: Literal["secret", "certificate", "federated_token"], value: str) -> "Proof":
-        """Return the proof that a text is."""
-        return Proof(kind, sha256(value.encode()).hexdigest(), value)
+        """Return the proof that a text is.
+
+        Raises:
+            Failed: CREDENTIAL_INVALID for one that nothing could send.
+
+        """
+        try:
+            return Proof(kind, sha256(value.encode()).hexdigest(), value)
+        except UnicodeEncodeError:
+            message = f"the tenant's {kind.replace('_', ' ')} holds half a character (a surrogate), which cannot be sent"
+            raise Failed(Reason.CREDENTIAL_INVALID, message) from None
 
     @staticmethod
     def of_machine(identity: ManagedIdentity | None) -> "Proof":

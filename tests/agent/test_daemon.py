@@ -15,9 +15,13 @@ from agent.config import load
 from agent.config.reload import Reloader
 from agent.daemon import WARNINGS_TOLD, Daemon, Options
 from probes.core.needs import Service
+from probes.lib.tenant import Tenants
 from probes.lib.usage import Usage
 from tests.config.kinds import KINDS
 
+TENANT = (
+    "{tenant_id: 00000000-0000-0000-0000-00000000000a, client_id: 00000000-0000-0000-0000-00000000000b, credential: {managed_identity: {}}}"
+)
 LOG = logging.getLogger("fogbell.agent")
 
 
@@ -42,14 +46,14 @@ class Told(logging.Handler):
 
 
 @asynccontextmanager
-async def agent(path: Path) -> AsyncIterator[tuple[Daemon, Told, Reloader]]:
+async def agent(path: Path, reload_seconds: float = 30.0) -> AsyncIterator[tuple[Daemon, Told, Reloader]]:
     """Run an agent on the loop of the test."""
     told = Told()
     LOG.addHandler(told)
     before, thresholds = LOG.level, gc.get_threshold()
     LOG.setLevel(logging.INFO)
     reloader = Reloader(path, load(path, registry=KINDS), kinds="tests.config.kinds:KINDS")
-    daemon = Daemon(reloader, Options(listen=(("127.0.0.1", 0),)))
+    daemon = Daemon(reloader, Options(listen=(("127.0.0.1", 0),), reload_seconds=reload_seconds))
     life = asyncio.create_task(daemon.run())
     try:
         async with asyncio.timeout(60):
@@ -102,6 +106,28 @@ async def test_a_hangup_reloads_and_one_during_the_end_leaves_nothing_behind(tmp
         await told.until("configuration reloaded")
         os.kill(os.getpid(), signal.SIGHUP)
     assert asyncio.all_tasks() < before
+
+
+async def test_what_nobody_foresaw_leaves_the_old_configuration_whole_and_the_next_change_is_still_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "fogbell.yml"
+    path.write_text(f"tenants: {{contoso: {TENANT}}}\nprobes:\n  - {{name: a, kind: watch, host: a}}\n")
+
+    def broken(_: object) -> None:
+        raise AssertionError("nobody foresaw this")
+
+    async with agent(path, reload_seconds=0.05) as (daemon, told, reloader):
+        await told.until("watching")
+        with monkeypatch.context() as patched:
+            patched.setattr("agent.daemon.used", broken)
+            path.write_text("probes:\n  - {name: b, kind: watch, host: b}\n")
+            await told.until("a round of a chore failed")
+            assert (list(daemon._watch.jobs), list(daemon._shared.part(Tenants))) == (["a"], ["contoso"])
+            assert ([job.name for job in reloader.configuration.jobs], daemon._last_reload.ok) == (["a"], False)
+        path.write_text("probes:\n  - {name: c, kind: watch, host: c}\n")
+        await told.until("configuration reloaded")
+        assert (list(daemon._watch.jobs), list(daemon._shared.part(Tenants)), daemon._last_reload.ok) == (["c"], [], True)
 
 
 async def test_an_agent_that_has_ended_has_let_go_of_its_thread(tmp_path: Path) -> None:

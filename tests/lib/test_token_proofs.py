@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import ssl
+from base64 import b64encode
 
 import jwt
 import pytest
@@ -163,6 +165,28 @@ def certificate_text(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> str
     return self_signed(key, "fogbell").public_bytes(Encoding.PEM).decode()
 
 
+SM2 = """-----BEGIN CERTIFICATE-----
+MIIBbzCCARWgAwIBAgIUKT/XpoeJznR6JKSL8L9v6BNh+J4wCgYIKoEcz1UBg3Uw
+DTELMAkGA1UEAwwCY2EwHhcNMjYxMTIzMTQxNDQxWhcNMzYxMTIwMTQxNDQxWjAN
+MQswCQYDVQQDDAJjYTBZMBMGByqGSM49AgEGCCqBHM9VAYItA0IABC7Q1jOpbk8N
+W+NuLv8NWjcpzos8JxtLZmAViflaWc61ixFG9skYoUS1A91W7PM5SVw/2srAtRvY
+z175LlTnNM6jUzBRMB0GA1UdDgQWBBRVpoBvXK0F2Sz+T8u1W1E1FYcz7jAfBgNV
+HSMEGDAWgBRVpoBvXK0F2Sz+T8u1W1E1FYcz7jAPBgNVHRMBAf8EBTADAQH/MAoG
+CCqBHM9VAYN1A0gAMEUCICD6Qq81kK7r1vX2RUXAJ2iXGjfzfFiSGBnLsQDRz3Bo
+AiEAhqBv+FT8PHuRiRCbnuJFy1FjHqophdc9d9QAP70BO7M=
+-----END CERTIFICATE-----
+"""
+"""An authority of a kind that the library does not know."""
+
+
+def of_another_version(pem: str) -> str:
+    """Return a certificate that says it is of a version of X.509 that does not exist."""
+    der = x509.load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.DER)
+    version_3, version_8 = b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07"
+    return ssl.DER_cert_to_PEM_cert(der.replace(version_3, version_8, 1))
+
+
+SMALL = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 - that is what the test is about
 GARBAGE = "-----BEGIN {0}-----\nbm90aGluZw==\n-----END {0}-----\n"
 
 
@@ -183,6 +207,13 @@ GARBAGE = "-----BEGIN {0}-----\nbm90aGluZw==\n-----END {0}-----\n"
             GARBAGE.format("CERTIFICATE") + key_text(KEY), "certificate in the certificate's file cannot be read", id="a broken certificate"
         ),
         pytest.param(certificate_text(KEY) + "-----BEGIN PRIVATE KEY-----\n", "no whole private key", id="cut off"),
+        pytest.param("-----BEGIN PRIVATE KEY-----" * 30_000, "no whole private key", id="nothing but beginnings"),
+        pytest.param(certificate_text(SMALL) + key_text(SMALL), "has 1024 bits; PS256 needs 2048", id="a key too short"),
+        pytest.param(SM2 + key_text(KEY), "certificate in the certificate's file cannot be read", id="an unknown kind of certificate"),
+        pytest.param(
+            of_another_version(certificate_text(KEY)) + key_text(KEY), "certificate's file cannot be read", id="an unknown version"
+        ),
+        pytest.param(key_text(KEY) + "\ud800" + certificate_text(KEY), "half a character", id="half a character"),
     ],
 )
 async def test_a_file_that_is_no_certificate_with_its_key_is_told_in_words(pem: str, says: str) -> None:
@@ -199,6 +230,9 @@ async def test_a_file_that_is_no_certificate_with_its_key_is_told_in_words(pem: 
         pytest.param(certificate_text(KEY) + key_text(KEY), id="certificate first"),
         pytest.param(key_text(KEY) + certificate_text(KEY), id="key first"),
         pytest.param(certificate_text(OTHER) + certificate_text(KEY) + key_text(KEY), id="behind another certificate"),
+        pytest.param(SM2 + certificate_text(KEY) + key_text(KEY), id="behind a certificate of an unknown kind"),
+        pytest.param(of_another_version(certificate_text(KEY)) + certificate_text(KEY) + key_text(KEY), id="behind one of no version"),
+        pytest.param(GARBAGE.format("CERTIFICATE") + certificate_text(KEY) + key_text(KEY), id="behind a broken certificate"),
         pytest.param((certificate_text(KEY) + "\nBag Attributes\n" + key_text(KEY)).replace("\n", "\r\n"), id="with lines of Windows"),
         pytest.param(
             certificate_text(KEY) + KEY.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, PLAIN).decode(),
@@ -211,6 +245,24 @@ def test_certificate_and_key_may_stand_in_any_order(pem: str) -> None:
     jwt.decode(signed, KEY.public_key(), algorithms=["PS256"], audience="https://login/")
     with pytest.raises(jwt.InvalidSignatureError):
         jwt.decode(signed, OTHER.public_key(), algorithms=["PS256"], audience="https://login/")
+
+
+def test_a_key_that_cannot_sign_is_told_in_words() -> None:
+    """One of its primes is even; nothing tells before it is used."""
+    prime = KEY.private_numbers().p.to_bytes(128, "big")
+    plain = KEY.private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, PLAIN)
+    broken = b64encode(plain.replace(prime, prime[:-1] + bytes([prime[-1] ^ 1]))).decode()
+    pem = f"{certificate_text(KEY)}-----BEGIN RSA PRIVATE KEY-----\n{broken}\n-----END RSA PRIVATE KEY-----\n"
+    with pytest.raises(Failed, match="nothing can be signed") as failed:
+        assertion(pem, CLIENT_ID, "https://login/")
+    assert failed.value.reason is Reason.CREDENTIAL_INVALID
+
+
+async def test_a_secret_with_half_a_character_is_told_in_words() -> None:
+    async with identity() as server:
+        with pytest.raises(Failed, match="the tenant's secret holds half a character") as failed:
+            await want(run(shared()), tenant(server.host, by(secret=Secret(inline="a\ud800"))))
+    assert (failed.value.reason, server.asked) == (Reason.CREDENTIAL_INVALID, [])
 
 
 async def test_a_secret_that_cannot_be_read_is_our_own_matter() -> None:
