@@ -19,8 +19,14 @@ LINE_BYTES = 4096
 """Longest line. RFC 5321 allows 512 and RFC 2449 512, but IMAP servers list their capabilities in one line."""
 LINES = 200
 """Most lines of one answer."""
+IMAP_LINE_BYTES = 1 << 16
+"""Longest line of IMAP: all that a search found is in one."""
 LITERAL_BYTES = 1 << 20
 """Largest IMAP literal."""
+IMAP_ANSWER_BYTES = 1 << 22
+"""Most bytes of one answer with all its literals."""
+POP_LINE_BYTES = 1 << 16
+"""Longest line of a message that POP3 shows; RFC 5322 allows 998, and not everybody keeps to it."""
 POP_BODY_BYTES = 1 << 20
 """Largest POP3 answer of several lines."""
 
@@ -38,9 +44,9 @@ class Protocol(StrEnum):
     POP3 = "pop3"
 
 
-async def read_text(wire: Wire) -> str:
-    """Return the next line; bytes that are not UTF-8 stand as escapes."""
-    return (await wire.read_line(LINE_BYTES)).decode(errors="backslashreplace")
+async def read_text(wire: Wire, limit: int = LINE_BYTES) -> str:
+    """Return the next line of at most `limit` bytes; bytes that are not UTF-8 stand as escapes."""
+    return (await wire.read_line(limit)).decode(errors="backslashreplace")
 
 
 def send_line(wire: Wire, line: str) -> None:
@@ -162,11 +168,12 @@ class ImapResponse:
 
 @dataclass(frozen=True, slots=True)
 class ImapAnswer:
-    """The end of a command: OK, NO or BAD, its text, and the untagged responses before it (without the "* ")."""
+    """The end of a command: OK, NO or BAD, its text, the untagged responses before it (without the "* "), and what was asked in between."""
 
     status: str
     text: str
     untagged: tuple[ImapResponse, ...] = ()
+    challenges: tuple[str, ...] = ()
 
 
 async def imap_response(wire: Wire) -> ImapResponse:
@@ -176,38 +183,57 @@ async def imap_response(wire: Wire) -> ImapResponse:
         Failed: PROTOCOL_ERROR where it is too long, CONNECTION_RESET where the connection ends inside it.
 
     """
-    part = await read_text(wire)
+    part = await read_text(wire, IMAP_LINE_BYTES)
     text, literals, size = part, list[bytes](), 0
     while match := _LITERAL.search(part):
         size += int(match[1])
         if size > LITERAL_BYTES or len(literals) >= LINES:
             raise Failed(Reason.PROTOCOL_ERROR, f"an IMAP response with more than {LINES} literals or {LITERAL_BYTES} bytes in them")
         literals.append(await wire.read_exactly(int(match[1])))
-        part = await read_text(wire)
+        part = await read_text(wire, IMAP_LINE_BYTES)
         text += part
     return ImapResponse(text, tuple(literals))
 
 
-async def imap_ask(wire: Wire, tag: str, command: str) -> ImapAnswer:
-    """Send a command and read up to its tagged answer.
+async def imap_ask(wire: Wire, tag: str, command: str, replies: Iterable[str] = (), most: int = LINES) -> ImapAnswer:
+    """Send a command and read up to its tagged answer, of at most `most` responses.
+
+    `replies` are said one by one, each when the server asks to go on ("+"), as logins and literals need it.
 
     Raises:
-        Failed: CONNECTION_RESET at BYE, PROTOCOL_ERROR for what is no answer to this command.
+        Failed: CONNECTION_RESET at BYE, PROTOCOL_ERROR for what is no answer to this command, or too much of it.
 
     """
     send_line(wire, f"{tag} {command}")
-    untagged: list[ImapResponse] = []
-    while len(untagged) < LINES:
+    untagged, challenges, to_say, size = list[ImapResponse](), list[str](), iter(replies), 0
+    while len(untagged) + len(challenges) < most and size <= IMAP_ANSWER_BYTES:
         response = await imap_response(wire)
+        size += len(response.text) + sum(map(len, response.literals))
         mark, _, rest = response.text.partition(" ")
         if mark == tag:
             status, text = _imap_status(rest)
-            return ImapAnswer(status, text, tuple(untagged))
-        if mark != "*":
-            raise Failed(Reason.PROTOCOL_ERROR, f"not an IMAP response: {shown(response.text)[:200]!r}")
-        _raise_at_bye(rest)
-        untagged.append(ImapResponse(rest, response.literals))
-    raise Failed(Reason.PROTOCOL_ERROR, f"an IMAP answer of more than {LINES} responses")
+            return ImapAnswer(status, text, tuple(untagged), tuple(challenges))
+        reply = next(to_say, None) if mark == "+" else None
+        if reply is not None:
+            challenges.append(rest)
+            send_line(wire, reply)
+            continue
+        untagged.append(imap_untagged(response))
+    raise Failed(Reason.PROTOCOL_ERROR, f"an IMAP answer of more than {most} responses or {IMAP_ANSWER_BYTES} bytes")
+
+
+def imap_untagged(response: ImapResponse) -> ImapResponse:
+    """Return an untagged response without its mark.
+
+    Raises:
+        Failed: CONNECTION_RESET at BYE, PROTOCOL_ERROR where it is none.
+
+    """
+    mark, _, rest = response.text.partition(" ")
+    if mark != "*":
+        raise Failed(Reason.PROTOCOL_ERROR, f"not an IMAP response: {shown(response.text)[:200]!r}")
+    _raise_at_bye(rest)
+    return ImapResponse(rest, response.literals)
 
 
 def imap_want_ok(answer: ImapAnswer) -> ImapAnswer:
@@ -304,7 +330,7 @@ async def pop_lines(wire: Wire) -> tuple[bytes, ...]:
     """Read the lines that follow a +OK, up to the single dot, with stuffed dots taken away (RFC 1939 3)."""
     lines: list[bytes] = []
     size = 0
-    while (line := await wire.read_line(LINE_BYTES)) != b".":
+    while (line := await wire.read_line(POP_LINE_BYTES)) != b".":
         size += len(line) + 2
         if size > POP_BODY_BYTES:
             raise Failed(Reason.PROTOCOL_ERROR, f"a POP3 answer of more than {POP_BODY_BYTES} bytes")

@@ -8,6 +8,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
+from time import perf_counter
 from types import TracebackType
 from typing import Self, cast
 
@@ -42,6 +43,8 @@ class Wire(asyncio.Protocol):
         """What ended the stream, None for its end in good order."""
         self.farewell = True
         """Whether an end of the stream would be a said one: under TLS, bytes could be cut off unless the peer says that it closes."""
+        self.heard = 0.0
+        """When bytes last arrived (perf_counter)."""
         self.transport: Transport | None = None
         self._buffer = bytearray()
         self._paused = False
@@ -157,6 +160,7 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass bytes on, or keep them (called by the loop)."""
+        self.heard = perf_counter()
         if self._tls is None:
             self._arrived(data)
         else:
