@@ -155,8 +155,9 @@ def _vouched(answer: Answer, what: str, *, wanted: bool = True) -> None:
         raise Failed(Reason.DNS_MISMATCH, f"the resolver does not vouch for {what} (no AD flag)")
 
 
-def _mismatch(message: str) -> Failed:
-    return Failed(Reason.DNS_MISMATCH, message)
+def _mismatch(message: str, *, theirs: bool = False) -> Failed:
+    """Return what to raise for a record that is not as it has to be: one of our own domain, unless it is Microsoft's."""
+    return Failed(Reason.DNS_MISMATCH if theirs else Reason.DNS_OWN_RECORD, message)
 
 
 async def _check_mx(domain: _Domain) -> str:
@@ -196,7 +197,7 @@ async def _check_spf(domain: _Domain) -> str:
     walk = await _spf_walk(domain)
     wanted = domain.settings.expected.spf or ""
     if walk.problems:
-        raise _mismatch("; ".join(walk.problems))
+        raise _mismatch("; ".join(walk.problems), theirs=any(wanted in problem for problem in walk.problems))
     if wanted not in walk.included:
         raise _mismatch(f"SPF of {domain.name} does not include {wanted}")
     return f"includes {', '.join(walk.included)}"
@@ -221,7 +222,7 @@ async def _check_dkim(domain: _Domain, selector: str) -> str:
         raise _mismatch(f"{name} points at {answer.chain[0]}, which is not of Microsoft 365 ({' or '.join(endings)})")
     keys = [key for key in map(dkim_key, answer.texts) if key]
     if len(keys) != 1:
-        raise _mismatch(f"{name} leads to {len(keys)} keys instead of one")
+        raise _mismatch(f"{name} leads to {len(keys)} keys instead of one", theirs=bool(answer.chain))
     return f"a key at {answer.chain[-1] if answer.chain else name}"
 
 

@@ -36,6 +36,8 @@ class Reason(StrEnum):
     """The name exists, but has no record of this type."""
     DNS_MISMATCH = "dns_mismatch"
     """An answer came, but not the expected one."""
+    DNS_OWN_RECORD = "dns_own_record"
+    """A record of our own domain is not as Microsoft 365 needs it."""
 
     CONNECT_REFUSED = "connect_refused"
     """The host answered, but nothing listens on the port, or a firewall rejects."""
@@ -62,7 +64,7 @@ class Reason(StrEnum):
     TLS_WRONG_NAME = "tls_wrong_name"
     """The certificate is for another name."""
     TLS_UNTRUSTED = "tls_untrusted"
-    """The certificate does not lead to a trusted root."""
+    """The certificate does not lead to a root we trust: something reads along, or `ca_file` lacks the root."""
     TLS_INTERCEPTED = "tls_intercepted"
     """The certificate is trusted, but its issuer is not on the list: something reads along."""
 
@@ -136,6 +138,7 @@ class Reason(StrEnum):
 _R = Reason
 _BLAMES = {
     Blame.OURS: (
+        _R.DNS_OWN_RECORD,
         _R.CREDENTIAL_EXPIRED,
         _R.CREDENTIAL_INVALID,
         _R.APP_CONFIG,
@@ -157,6 +160,7 @@ _BLAMES = {
         _R.PROXY_UNREACHABLE,
         _R.PROXY_AUTH,
         _R.PROXY_REFUSED,
+        _R.TLS_UNTRUSTED,
         _R.TLS_INTERCEPTED,
         _R.TENANT_RESTRICTED,
     ),

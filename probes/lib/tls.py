@@ -113,7 +113,7 @@ async def start_tls(ctx: Context, wire: Wire, trust: Trust, server_name: str, *,
     except ssl.SSLCertVerificationError as error:
         certificate = _read(tls, verified=False)
         measure_certificate(ctx, certificate)
-        raise CertificateFailed(_verification_reason(error), f"{name}: {error.verify_message}", certificate) from error
+        raise CertificateFailed(_verification_reason(error), _why(error, name, certificate), certificate) from error
     certificate = _read(tls, verified=True)
     measure_certificate(ctx, certificate)
     ctx.evidence("tls_version", tls.version())
@@ -152,6 +152,12 @@ def _verification_reason(error: ssl.SSLCertVerificationError) -> Reason:
     if error.verify_code in _EXPIRED:
         return Reason.TLS_EXPIRED
     return Reason.TLS_WRONG_NAME if error.verify_code in _WRONG_NAME else Reason.TLS_UNTRUSTED
+
+
+def _why(error: ssl.SSLCertVerificationError, name: str, certificate: Certificate | None) -> str:
+    """Say what is wrong with a certificate; of one that is not trusted also who issued it, which tells a proxy of one's own at once."""
+    issuer = "" if certificate is None or _verification_reason(error) is not Reason.TLS_UNTRUSTED else f", issued by {certificate.issuer}"
+    return f"{name}: {error.verify_message}{issuer}"[:400]
 
 
 def _check_issuer(trust: Trust, certificate: Certificate | None) -> None:

@@ -78,7 +78,7 @@ def test_the_ready_configuration_has_a_probe_of_each_kind_of_the_tenant_and_of_n
             marks=pytest.mark.skipif(not DROPS, reason="only Linux drops SYNs for us"),
         ),
         ("R08", {"sign-in": ("authorize", "identity_fault")}),
-        ("R15", {"mail-domain": ("spf", "dns_mismatch")}),
+        ("R15", {"mail-domain": ("spf", "dns_own_record")}),
         ("L01", {"mail-domain": ("query", "dns_timeout"), "mx-and-its-target": ("query", "dns_timeout")}),
         ("L03", {"admin-centre": ("request", "tls_untrusted"), "graph": ("token", "tls_untrusted")}),
         ("L04", {"token": ("token", "credential_expired"), "graph": ("token", "credential_expired")}),
