@@ -29,8 +29,9 @@ HEADER_CHARACTERS = 1 << 18
 _SUBJECT_CHARACTERS = 1000
 _PLACEHOLDERS = ("tag", "probe", "sent")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_LOCAL_PART = re.compile(r"[^\s\"(),:;<>@\[\\\]]{1,64}")
 _TAG = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
-_MESSAGE_ID = re.compile(r"<fogbell\.([0-9a-f]{32})@")
+_MESSAGE_ID = re.compile(r"\bfogbell\.([0-9a-f]{32})@")
 # Patterns of fixed length: linear in the text, whatever strangers send.
 _POLICY = SMTP.clone(cte_type="7bit")
 
@@ -43,6 +44,23 @@ Probe: {probe}
 Sent: {sent}
 Tag: {tag}
 """
+
+
+def mail_address(text: str) -> str:
+    """Return a mail address as SMTP writes it: the domain as DNS does, in A-labels; the part before it is as it is (RFC 5321 2.4).
+
+    Raises:
+        ValueError: where it is none, or one with blanks, quotes or angle brackets.
+
+    """
+    local, at, domain = text.rpartition("@")
+    if not (at and _LOCAL_PART.fullmatch(local) and local.isprintable()):
+        raise ValueError(f"{text!r} is no mail address; write it as name@example.org")
+    return f"{local}@{ascii_host(domain)}"
+
+
+Address = Annotated[str, AfterValidator(mail_address)]
+"""A setting: a mail address."""
 
 
 def _known_placeholders(text: str) -> str:
@@ -72,7 +90,7 @@ class Template(Settings):
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """One message of ours. `tag` is 32 hex digits, `created` Unix seconds."""
+    """One message of ours. `tag` is 32 hex digits, `created` Unix seconds; addresses are as `mail_address` gives them."""
 
     tag: str
     sender: str
@@ -84,25 +102,21 @@ class Letter:
     @property
     def message_id(self) -> str:
         """Message-ID with its angle brackets."""
-        return f"<fogbell.{self.tag}@{domain_of(self.sender)}>"
-
-
-def domain_of(address: str) -> str:
-    """Return the domain of a mail address as DNS writes it.
-
-    Raises:
-        ValueError: where it has none.
-
-    """
-    return ascii_host(address.rpartition("@")[2])
+        return f"<fogbell.{self.tag}@{self.sender.rpartition('@')[2]}>"
 
 
 def new_letter(probe: str, sender: str, recipient: str, template: Template) -> Letter:
-    """Write a message with a tag of its own."""
+    """Write a message with a tag of its own.
+
+    Raises:
+        ValueError: where one of the two is no mail address.
+
+    """
     tag, created = token_hex(16), time()
     sent = datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds")
     values = {"tag": tag, "probe": probe, "sent": sent}
-    return Letter(tag, sender, recipient, _filled(template.subject, values), _filled(template.body, values), created)
+    subject, body = _filled(template.subject, values), _filled(template.body, values)
+    return Letter(tag, mail_address(sender), mail_address(recipient), subject, body, created)
 
 
 def mime(letter: Letter) -> bytes:
@@ -110,7 +124,7 @@ def mime(letter: Letter) -> bytes:
 
     It is 7-bit unless an address needs SMTPUTF8 (RFC 6531).
     """
-    message = EmailMessage(_POLICY.clone(utf8=not (letter.sender + letter.recipient).isascii()))
+    message = EmailMessage(_POLICY.clone(utf8=needs_utf8(letter)))
     message["Date"] = format_datetime(datetime.fromtimestamp(letter.created, UTC))
     message["From"] = letter.sender
     message["To"] = letter.recipient
@@ -122,6 +136,11 @@ def mime(letter: Letter) -> bytes:
     message["X-Auto-Response-Suppress"] = "DR, RN, NRN, OOF, AutoReply"
     message.set_content(letter.body)
     return message.as_bytes()
+
+
+def needs_utf8(letter: Letter) -> bool:
+    """Say whether an address of it can only be sent with SMTPUTF8."""
+    return not (letter.sender + letter.recipient).isascii()
 
 
 def tag_in(header_text: str) -> str:
