@@ -158,7 +158,7 @@ class Watch:
         except ValidationError:
             log.warning("what was remembered of the probe cannot be read and is dropped", extra={"probe": job.name})
             return
-        labels = {measurement.name: len(measurement.labels) for measurement in job.probe.measurements}
+        labels = {measurement.name: len(measurement.labels) for measurement in job.probe.measurements if not measurement.fleeting}
         run = replace(run, measured=tuple(m for m in run.measured if labels.get(m.name) == len(m.labels)))
         self.history.restore(run, memory.failing_since, memory.last_success)
         self.exporter.show(run, memory.failing_since, memory.last_success)

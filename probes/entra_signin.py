@@ -45,6 +45,7 @@ from probes.lib.tenant import Tenant, tenant_of
 from probes.lib.tls import EXPIRY
 from probes.lib.tokens import token_for
 from probes.lib.url import Url, parse
+from probes.lib.usage import Usage
 
 _ONLY_OK = ((200, 200),)
 _SERVER_FAULT = 500
@@ -229,6 +230,7 @@ async def _json(ctx: Context, tenant: Tenant, request: Request, what: str) -> di
 
 
 async def _fetch(ctx: Context, tenant: Tenant, request: Request) -> Response:
+    ctx.shared.part(Usage).count(ctx.tenant, tenant, Service.LOGIN)
     response = await fetch(ctx, request, trust=tenant.tls, route=route_to(ctx, tenant.through, request.url), wanted=_DOCUMENT)
     ctx.evidence("status", response.status)
     for name in _TRACE:

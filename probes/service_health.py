@@ -18,8 +18,8 @@ probes:
 ```
 
 The run is ok when the state could be read, whatever it says: what Microsoft tells is a hint beside our own measurements, never an alarm.
-Where it cannot be read the run fails, and no state is exported: unknown is never healthy. A run that is inconclusive, because our own calls
-are too many, leaves what was read last; the fourth in a row fails.
+Where it cannot be read, no state is exported: unknown is never healthy. That holds for a run that fails and for one that is inconclusive,
+because our own calls were limited.
 
 A service is healthy in the states serviceOperational, serviceRestored, falsePositive, resolved, resolvedExternal and
 postIncidentReviewPublished. It is not in serviceDegradation, serviceInterruption, extendedRecovery, investigating, confirmed, reported,
@@ -127,6 +127,7 @@ async def run(ctx: Context, settings: ServiceHealth) -> None:
         issues = await pages(ctx, tenant, token, Service.SERVICE_HEALTH, f"{_ROOT}/issues", query=query, limit=_BYTES)
         _add_issues(told, overviews, issues)
     _measure(ctx, {product: told[product] for product in settings.products if product in told})
+    _tell_issues(ctx, issues)
 
 
 def _states(ctx: Context, overviews: Iterable[dict[str, Any]]) -> dict[str, _Told]:
@@ -159,7 +160,7 @@ def _add_issues(told: dict[str, _Told], overviews: Iterable[dict[str, Any]], iss
             continue
         name = str(issue.get("service")).lower()
         of_product = told.setdefault(_SPELLED.get(ids.get(name, name), OTHER), _Told())
-        classification = INCIDENT if str(issue.get("classification")).lower() == INCIDENT else ADVISORY
+        classification = _class_of(issue)
         of_product.issues[classification] += 1
         of_product.mentions.setdefault(classification, []).extend(_mentions(issue))
 
@@ -194,7 +195,19 @@ def _measure(ctx: Context, told: dict[str, _Told]) -> None:
     ctx.evidence("open_issues", ", ".join(open_ones) or "none")
 
 
+def _tell_issues(ctx: Context, issues: Iterable[dict[str, Any]]) -> None:
+    """Keep number and title of the open issues as evidence, incidents first: what Microsoft knows, for whoever reads the page."""
+    still_open = sorted((issue for issue in issues if issue.get("isResolved") is not True), key=lambda issue: _class_of(issue) != INCIDENT)
+    for number, issue in enumerate(still_open[:_TOLD], start=1):
+        ctx.evidence(f"{_class_of(issue)}_{number}", f"{issue.get('id')} {issue.get('service')}: {issue.get('title')}")
+
+
+def _class_of(issue: dict[str, Any]) -> str:
+    return INCIDENT if str(issue.get("classification")).lower() == INCIDENT else ADVISORY
+
+
 _LABELS = ("product", "workload")
+_TOLD = 5
 
 PROBE = Probe(
     run,
@@ -202,13 +215,14 @@ PROBE = Probe(
     place=lambda _: Place(Layer.STATUS, Workload.ADMIN),
     steps=("token", "overviews", "issues"),
     measurements=(
-        Measurement("healthy", "Whether Microsoft says that the service is healthy; absent where it says neither.", _LABELS),
-        Measurement("open_issues", "Issues of the service that Microsoft has not resolved, advisories included.", _LABELS),
-        Measurement("open_incidents", "Those of the open issues that Microsoft classifies as incidents.", _LABELS),
+        Measurement("healthy", "Whether Microsoft says that the service is healthy; absent where it says neither.", _LABELS, fleeting=True),
+        Measurement("open_issues", "Issues of the service that Microsoft has not resolved, advisories included.", _LABELS, fleeting=True),
+        Measurement("open_incidents", "Those of the open issues that Microsoft classifies as incidents.", _LABELS, fleeting=True),
         Measurement(
             "first_mention_timestamp_seconds",
             "When Microsoft wrote the earliest post of the service's open issues, incidents and advisories apart; absent without one.",
             (*_LABELS, "classification"),
+            fleeting=True,
         ),
         *MEASUREMENTS,
     ),

@@ -37,13 +37,15 @@ class _Counts:
 class _Measured:
     """A kind's measurement as a family: its name, its own labels, and its finished lines by probe.
 
-    `sums` is of a counter what each probe's runs have measured so far, by label values; None of a gauge.
+    `sums` is of a counter what each probe's runs have measured so far, by label values; None of a gauge. What is `fleeting` goes with an
+    inconclusive run.
     """
 
     name: str
     labels: tuple[str, ...]
     lines: dict[str, bytes]
     sums: dict[str, dict[tuple[str, ...], float]] | None
+    fleeting: bool
 
 
 class Exporter:
@@ -92,6 +94,7 @@ class Exporter:
         if run.outcome is Outcome.INCONCLUSIVE:
             counts.inconclusive += 1
             self._put_value(c.INCONCLUSIVE, run.probe, counts.inconclusive)
+            self._drop_fleeting(run.probe)
             return
         if run.outcome is Outcome.FAILED:
             self._count_failure(run, counts)
@@ -152,7 +155,9 @@ class Exporter:
             family = Family(f"fogbell_{job.kind}_{measurement.name}", "counter" if measurement.counter else "gauge", measurement.help)
             self._families[family.name] = family
             lines = self._lines.setdefault(family.name, {})
-            table[measurement.name] = _Measured(family.name, measurement.labels, lines, {} if measurement.counter else None)
+            table[measurement.name] = _Measured(
+                family.name, measurement.labels, lines, {} if measurement.counter else None, measurement.fleeting
+            )
 
     def _put(self, family: Family, probe: str, text: str) -> None:
         if text:
@@ -221,6 +226,12 @@ class Exporter:
                 series.line(measured.name, run.probe, total, zip(measured.labels, labels, strict=True)) for labels, total in sums.items()
             )
             measured.lines[run.probe] = "".join(lines).encode()
+
+    def _drop_fleeting(self, probe: str) -> None:
+        """Take away what must not outlive the run that measured it."""
+        for measured in self._measured[self._jobs[probe].kind].values():
+            if measured.fleeting:
+                measured.lines.pop(probe, None)
 
     def _tell_undeclared(self, kind: str, sample: Sample) -> None:
         """Say once that a kind measures what it does not declare: its own bug, which must not cost the run."""

@@ -20,8 +20,8 @@ from probes.lib.retry_after import moment, retry_after
 from probes.lib.tokens import Token
 
 _DEEPEST = 16
-_OVERLOADED = {HTTPStatus.SERVICE_UNAVAILABLE, 509}
-# 509: "bandwidth limit exceeded", Graph's own.
+_INSIDE = ("innerError", "innererror", "InnerError")
+# As different services spell it.
 _CLAIMS = "insufficient_claims"
 _BY_STATUS: dict[int, Reason] = {
     HTTPStatus.PAYMENT_REQUIRED: Reason.PERMISSION,
@@ -89,7 +89,7 @@ def stopped_by(ctx: Context, response: Response, token: Token, what: str, *, exp
     said = f"{what} was answered with {response.status}" + (f" {refusal.code}" if refusal.code else "")
     if response.status == HTTPStatus.TOO_MANY_REQUESTS:
         return Inconclusive(Reason.THROTTLED, f"{said}: too many calls of ours", code=code, retry_after=seconds)
-    if response.status in _OVERLOADED and explained:
+    if response.status == HTTPStatus.SERVICE_UNAVAILABLE and explained:
         return Inconclusive(Reason.THROTTLED, f"{said}, and our own calls explain it", code=code, retry_after=seconds)
     if response.status == HTTPStatus.UNAUTHORIZED and is_over(token, response):
         return Inconclusive(Reason.AGENT_RESOURCES, f"{said}: the token's life ended before the call arrived", code=code)
@@ -133,12 +133,12 @@ def _refusal(body: bytes) -> _Refusal:
 
 
 def _walk(error: Any) -> Iterator[dict[str, Any]]:
-    """Yield the error and those inside it, which some services spell innererror."""
+    """Yield the error and those inside it."""
     for _ in range(_DEEPEST):
         if not isinstance(error, dict):
             return
         yield error
-        error = error.get("innerError", error.get("innererror"))
+        error = next((inside for name in _INSIDE if isinstance(inside := error.get(name), dict)), None)
 
 
 def _read(text: str | bytes) -> dict[str, Any]:

@@ -203,3 +203,13 @@ def test_runs_that_leave_something_behind_are_counted() -> None:
     for failed in (True, False, True):
         exporter.publish(replace(OK, cleanup_failed=failed), None)
     assert exporter._lines["fogbell_probe_cleanup_failures_total"]["page"].endswith(b" 2\n")
+
+
+def test_what_is_fleeting_goes_with_a_run_that_could_not_measure_it() -> None:
+    exporter = Exporter()
+    said = (Measurement("healthy", "Healthy.", fleeting=True), Measurement("size_bytes", "Size."))
+    base = job(_nothing)
+    exporter.describe(replace(base, kind="hunt", probe=replace(base.probe, measurements=said)))
+    exporter.publish(replace(OK, measured=(Sample("healthy", 1.0), Sample("size_bytes", 3.0))), None)
+    exporter.publish(replace(OK, outcome=Outcome.INCONCLUSIVE, reason=Reason.THROTTLED, measured=()), None)
+    assert ["page" in exporter._lines[f"fogbell_hunt_{name}"] for name in ("healthy", "size_bytes")] == [False, True]

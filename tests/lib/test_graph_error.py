@@ -160,7 +160,7 @@ async def test_a_token_that_ended_on_the_way_is_not_the_services_fault(
     assert (type(stopped), stopped.reason) == (kind, reason)
 
 
-@pytest.mark.parametrize("status", [503, 509])
+@pytest.mark.parametrize("status", [503])
 @pytest.mark.parametrize(
     ("service", "busy", "kind", "reason"),
     [
