@@ -188,8 +188,8 @@ class Measurement:
     """A number of a kind's own, exported as `fogbell_<kind>_<name>`.
 
     `name` ends in its base unit where it has one; `help` is one sentence that ends with a period; `labels` have closed sets of values. A
-    `counter` adds up what runs measure, inconclusive ones too, and its name ends in `_total`. What is `fleeting` is not shown after a restart
-    or a run that could not measure it, an inconclusive one too: better unknown than of yesterday.
+    `counter` adds up what runs measure, inconclusive ones too, and its name ends in `_total`. What is `fleeting` is not shown after a
+    restart or a run that could not measure it, an inconclusive one too: better unknown than of yesterday.
     """
 
     name: str
