@@ -11,15 +11,20 @@ PACKAGES = {
     "amtool": "prometheus-alertmanager",
     "blackbox_exporter": "prometheus-blackbox-exporter",
     "curl": "curl",
+    "dovecot": "dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-sieve",
     "java": "default-jre-headless",
     "ldns-keygen": "ldnsutils",
     "ldns-signzone": "ldnsutils",
+    "mailexporter": "prometheus-mailexporter",
     "nginx": "nginx-light",
     "nsd": "nsd",
     "prometheus": "prometheus",
     "prometheus-alertmanager": "prometheus-alertmanager",
     "prometheus-blackbox-exporter": "prometheus-blackbox-exporter",
+    "postqueue": "postfix",
+    "postsuper": "postfix",
     "promtool": "prometheus",
+    "sievec": "dovecot-sieve",
     "systemd-analyze": "systemd",
     "unbound": "unbound",
     "unshare": "util-linux",
@@ -41,7 +46,7 @@ def require(program: str) -> str:
     found = find(program)
     if found is not None:
         return found
-    raise _missing(f"{program} is not installed (Debian package: {PACKAGES.get(program, program)})")
+    raise missing(f"{program} is not installed (Debian package: {PACKAGES.get(program, program)})")
 
 
 def require_keycloak() -> Path:
@@ -49,10 +54,11 @@ def require_keycloak() -> Path:
     found = sorted(_FETCHED.glob("keycloak-quarkus-dist-*.zip"))
     if found:
         return found[-1]
-    raise _missing(f"there is no Keycloak in {_FETCHED.name}/ (.ci/run fetches it from Maven Central)")
+    raise missing(f"there is no Keycloak in {_FETCHED.name}/ (.ci/run fetches it from Maven Central)")
 
 
-def _missing(message: str) -> BaseException:
+def missing(message: str) -> BaseException:
+    """Return what skips a test that cannot run here, or fails it where FOGBELL_REQUIRE_SERVERS=1 says it must."""
     if os.environ.get("FOGBELL_REQUIRE_SERVERS") == "1":
         return pytest.fail.Exception(f"{message}, and FOGBELL_REQUIRE_SERVERS=1 says it must be", pytrace=False)
     return pytest.skip.Exception(message)

@@ -1,0 +1,1 @@
+"""A mail system of Postfix and Dovecot, as processes of a test."""
