@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from agent.drill import graph
 from agent.drill.faults import Dns, Drip, Effect, Fault, Http, Latency, Mail, Partial, Smtp, StatusSource, Tcp, Tls, Token, Where
 from agent.drill.world import HOSTS
 
@@ -34,6 +35,17 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "portals": ("admin", "purview", "security", "exchange-admin", "teams-admin", "entra", "office"),
 }
 """Words that stand for several hosts. `control` is the one host that is not Microsoft's, `mail` takes mail."""
+
+KNOWN: Mapping[str, frozenset[str]] = {
+    "hosts": frozenset({*GROUPS, *GROUPS["microsoft"], "control"}),
+    "operations": frozenset(
+        {*(operation.name for operation in graph.OPERATIONS), "discovery", "keys", "authorize", "device_code", "token"}
+        | {"version", "endpoints", "changes"}
+    ),
+    "services": frozenset(operation.service for operation in graph.OPERATIONS),
+    "grants": frozenset({"client_credentials", "refresh_token", "device_code", "password", "managed_identity"}),
+}
+"""What a fault can select by: a word that is not here would hit nothing, in silence."""
 
 
 class OutageError(Exception):
@@ -81,9 +93,9 @@ class _Entry(BaseModel):
         given = [name for name in _EFFECTS if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"a fault has exactly one effect of {', '.join(_EFFECTS)}; here are {', '.join(given) or 'none'}")
-        known = {*GROUPS, *GROUPS["microsoft"], "control"}
-        if unknown := sorted(self.hosts - known):
-            raise ValueError(f"there is no host {unknown[0]!r}; there are {', '.join(sorted(known))}")
+        for selector, known in KNOWN.items():
+            if unknown := sorted(getattr(self, selector) - known):
+                raise ValueError(f"there is no {selector.removesuffix('s')} {unknown[0]!r}; there are {', '.join(sorted(known))}")
         return self
 
 
@@ -270,12 +282,14 @@ def find(wanted: str) -> Outage:
     if wanted.endswith((".yml", ".yaml")):
         try:
             return read(Path(wanted).read_text(encoding="utf-8"), wanted)
-        except (OSError, UnicodeDecodeError) as error:
-            raise OutageError(f"{wanted}: cannot be read: {error}") from None
+        except OSError as error:
+            raise OutageError(f"{wanted}: cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise OutageError(f"{wanted}: is not UTF-8 text") from None
     everything = shipped()
     fitting = [outage for outage in everything if outage.id.lower().startswith(wanted.strip().lower())]
     if wanted.strip() and len(fitting) == 1:
         return fitting[0]
     listed = "\n".join(f"  {outage.id}: {outage.title}" for outage in everything)
     which = f"{len(fitting)} outages begin with {wanted!r}" if fitting else f"there is no outage {wanted!r}"
-    raise OutageError(f"{which}; there are, or name a YAML file of your own:\n{listed}")
+    raise OutageError(f"{which}; name one of these, or a YAML file of your own:\n{listed}")
