@@ -1,0 +1,208 @@
+"""Letters of ours that may still lie somewhere: what the ledger knows of them, and how they are looked for and cleared away.
+
+A letter is on the ledger from before it is handed over until nothing of it is left: the recipient's copy, the sender's, the report of its
+delivery. One that a run found late, or whose submission is uncertain, or whose run was killed, is looked for by later runs, for a day.
+"""
+
+import asyncio
+import time
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from time import perf_counter
+
+from probes.core.context import Context
+from probes.core.contract import Inconclusive, Stopped
+from probes.core.ledger import Artefact
+from probes.lib.mail.ends import Folder, Found, Mailbox
+from probes.lib.mail.letter import Letter
+
+DAY = 86_400.0
+"""Seconds after which a letter that was accepted counts as lost, and after which whatever carries a tag of ours is litter."""
+
+AT_ONCE = 20
+"""Letters of earlier runs that one run looks for; the next run looks for the next ones."""
+
+_RECEIVED = (Folder.INBOX, Folder.JUNK, Folder.DELETED, Folder.RECOVERABLE)
+_SENT = (Folder.SENT, Folder.INBOX, Folder.DELETED, Folder.RECOVERABLE)
+_COPY_SECONDS = 60.0
+# A server that keeps copies has written one by then.
+_LONGEST = 60.0
+_MARGIN = 0.5
+# Seconds before the deadline at which clearing away ends, so that it never makes a run that was over a timeout.
+
+
+class State(StrEnum):
+    """What is known of a letter on the ledger."""
+
+    SENDING = "sending"
+    """It may have been handed over, or not: its run has not ended, or was killed."""
+    UNCERTAIN = "uncertain"
+    """The connection was lost after it was handed over and before the server said yes or no."""
+    ACCEPTED = "accepted"
+    """It was accepted, and its run ended before it was seen, for a reason that is not the letter's."""
+    LATE = "late"
+    """It was accepted and had not arrived when its run ended."""
+    COPY = "copy"
+    """It has arrived and is cleared away; the sender's copy has not been seen yet."""
+
+
+_ACCEPTED = {str(State.ACCEPTED), str(State.LATE)}
+
+
+@dataclass(slots=True)
+class Own:
+    """The sender's own mailbox, where copies and delivery reports are; opened when it is first looked into.
+
+    `keeps_copies` says that what is submitted leaves a copy there.
+    """
+
+    mailbox: Mailbox
+    keeps_copies: bool
+    is_open: bool = False
+
+    async def opened(self, ctx: Context) -> Mailbox:
+        """Return the mailbox, signed in."""
+        if not self.is_open:
+            await self.mailbox.open(ctx)
+            self.is_open = True
+        return self.mailbox
+
+
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """Where letters of ours can lie: the mailbox that receives, and the sender's where it can be looked into."""
+
+    receiving: Mailbox
+    own: Own | None = None
+
+
+@dataclass(slots=True)
+class Rounds:
+    """What a process remembers of each probe: where the next look at earlier letters begins, and when it was last swept (perf_counter)."""
+
+    next: dict[str, int] = field(default_factory=dict)
+    swept: dict[str, float] = field(default_factory=dict)
+
+
+async def keep(ctx: Context, letter: Letter, state: State, accepted: float | None = None) -> None:
+    """Put a letter on the ledger, or say what has become of it. `accepted` is Unix seconds by the server's clock, else ours.
+
+    Raises:
+        Inconclusive: AGENT_RESOURCES, where it cannot be written.
+
+    """
+    facts = (("state", str(state)), ("accepted", repr(accepted or letter.created)), ("from", letter.sender), ("to", letter.recipient))
+    await ctx.shared.ledger.record(ctx.probe, Artefact(letter.tag, "letter", letter.created, facts))
+
+
+async def note(ctx: Context, letter: Letter, state: State, accepted: float | None = None) -> None:
+    """Say what has become of a letter that is on the ledger; where that cannot be written, what stood there has to do."""
+    with suppress(Inconclusive):
+        await keep(ctx, letter, state, accepted)
+
+
+async def tidy(ctx: Context, boxes: Boxes, tag: str, seen: Sequence[Found] = ()) -> None:
+    """Clear away what is left of this letter, and look for those of earlier runs; then, once a day, for what no ledger knows.
+
+    `seen` is what the run itself saw of the letter. Ends before the deadline, and never fails: what could not be cleared away stays on the
+    ledger and is counted.
+    """
+    letters = _batch(ctx, tag)
+    tags = {letter.id for letter in letters}
+    received = await _cleared(ctx, boxes.receiving, tags, _RECEIVED, seen)
+    sent = await _cleared(ctx, boxes.own, tags, _SENT) if boxes.own else []
+    waits = _waits(boxes.own, tags, sent)
+    for letter in letters:
+        if received is not None:
+            found = [one for one in (*received, *(sent or ())) if one.tag == letter.id]
+            await _settle(ctx, letter, found, waits.get(letter.id, 0.0))
+    await _sweep(ctx, boxes)
+
+
+def _waits(own: Own | None, tags: Collection[str], sent: Sequence[Found] | None) -> dict[str, float]:
+    """Return how old letters have to be before it no longer matters that the sender's copy was not seen."""
+    if sent is None:
+        return dict.fromkeys(tags, DAY)
+    copies = {found.tag for found in sent if found.folder is Folder.SENT}
+    return {tag: _COPY_SECONDS for tag in tags if own and own.keeps_copies and tag not in copies}
+
+
+def _batch(ctx: Context, tag: str) -> list[Artefact]:
+    """Return this letter, where it is on the ledger, and some of the earlier ones: each gets its turn."""
+    outstanding = ctx.shared.ledger.outstanding(ctx.probe)
+    earlier = [letter for letter in outstanding if letter.id != tag]
+    rounds = ctx.shared.part(Rounds)
+    begin = rounds.next.get(ctx.probe, 0) % max(len(earlier), 1)
+    rounds.next[ctx.probe] = begin + AT_ONCE
+    return [letter for letter in outstanding if letter.id == tag] + (earlier[begin:] + earlier[:begin])[:AT_ONCE]
+
+
+async def _cleared(
+    ctx: Context, where: Mailbox | Own, tags: Collection[str], folders: Collection[Folder], seen: Sequence[Found] = ()
+) -> list[Found] | None:
+    """Remove what is found there, and what was seen there, and return it; None where that did not work, or not in time."""
+    try:
+        async with asyncio.timeout(min((ctx.deadline - _MARGIN - perf_counter()) / 2, _LONGEST)):
+            mailbox = await where.opened(ctx) if isinstance(where, Own) else where
+            found = await mailbox.find(ctx, tags, folders)
+            there = {(one.folder, one.key) for one in found}
+            found += [one for one in seen if (one.folder, one.key) not in there]
+            await mailbox.remove(ctx, found)
+    except (Stopped, TimeoutError) as error:
+        ctx.cleanup_failed = True
+        ctx.evidence("cleanup", error.message if isinstance(error, Stopped) else "was not done before the deadline")
+        ctx.open_steps[-1].open_phases.clear()
+        return None
+    return found
+
+
+async def _settle(ctx: Context, letter: Artefact, found: Sequence[Found], wait: float) -> None:
+    """Strike a letter off, or leave it, by what was found of it; one that is over stays until it is `wait` seconds old."""
+    state, age = letter.fact("state"), time.time() - letter.created
+    arrived = [one for one in found if one.report is None and one.folder is not Folder.SENT]
+    returned = any(one.report is not None and one.report.action == "failed" for one in found)
+    if arrived and state == State.LATE:
+        _measure_late(ctx, letter, arrived)
+    elif not arrived and state in _ACCEPTED and (returned or age > DAY):
+        ctx.measure("lost_total", 1)
+        ctx.evidence("lost", f"{letter.id}: {'came back' if returned else 'has not arrived within a day'}")
+    elif arrived and state == State.UNCERTAIN:
+        ctx.evidence("submission", "uncertain; the letter has arrived all the same")
+    is_over = bool(arrived) or returned or age > DAY or state == State.COPY
+    if is_over and age < wait:
+        await _wait_for_copy(ctx, letter)
+    elif is_over:
+        await ctx.shared.ledger.strike(ctx.probe, letter.id)
+
+
+async def _wait_for_copy(ctx: Context, letter: Artefact) -> None:
+    facts = tuple((name, str(State.COPY) if name == "state" else value) for name, value in letter.facts)
+    with suppress(Inconclusive):
+        await ctx.shared.ledger.record(ctx.probe, Artefact(letter.id, letter.kind, letter.created, facts))
+
+
+def _measure_late(ctx: Context, letter: Artefact, arrived: Sequence[Found]) -> None:
+    """Tell how late it came; where the server tells no time, it was now at the latest."""
+    delivered = min((one.delivered for one in arrived if one.delivered is not None), default=time.time())
+    seconds = max(0.0, delivered - float(letter.fact("accepted")))
+    known = next((sample for sample in ctx.measured if sample.name == "late_seconds"), None)
+    if known is None or seconds > known.value:
+        ctx.measured[:] = [sample for sample in ctx.measured if sample is not known]
+        ctx.measure("late_seconds", seconds)
+    ctx.evidence("late", f"{letter.id}: arrived {seconds:.0f} s after it was accepted, in {arrived[0].folder}")
+
+
+async def _sweep(ctx: Context, boxes: Boxes) -> None:
+    """Clear away what carries a tag of ours and is older than a day: at the first run of a process, and once a day."""
+    swept = ctx.shared.part(Rounds).swept
+    if perf_counter() - swept.get(ctx.probe, -DAY) < DAY:
+        return
+    litter = [await _cleared(ctx, boxes.receiving, (), _RECEIVED)]
+    if boxes.own is not None:
+        litter.append(await _cleared(ctx, boxes.own, (), _SENT))
+    if None not in litter:
+        swept[ctx.probe] = perf_counter()
+    if number := sum(len(found) for found in litter if found):
+        ctx.evidence("swept", f"{number} messages of ours that no ledger knew")
