@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from secrets import randbelow
 from time import perf_counter
 
 from probes.core.aadsts import FAULTS
@@ -41,6 +42,8 @@ _LAST_SECONDS = 30.0
 _SHORT_LIVED = 0.5
 # A token is used until 30 s before its end, one of less than a minute for half its life.
 _FORGOTTEN_AFTER = 7_200.0
+_LATE_SECONDS = 1.0
+# A run that joins a request later than this asks once more where it fails: what was asked before may say nothing of now.
 _TIME_TO_GO_ON = 4.0
 # What a run must have left after waiting, so that it can do its work.
 
@@ -105,9 +108,10 @@ class _Rest:
 
 @dataclass(slots=True, eq=False)
 class _Flight:
-    """A request under way."""
+    """A request under way, and when it began."""
 
     resource: str
+    began: float
     context: Context
     task: "asyncio.Task[Token | Stopped]"
 
@@ -166,7 +170,7 @@ class Tokens:
             old = [key for key, line in self._lines.items() if line.flight is None and now - line.used > _FORGOTTEN_AFTER]
             for forgotten in old:
                 del self._lines[forgotten]
-            self._lines[key] = _Line(int(proof.digest[:4], 16) / 0xFFFF, now)
+            self._lines[key] = _Line(randbelow(1 << 16) / (1 << 16), now)
         line = self._lines[key]
         line.used = now
         return line
@@ -198,6 +202,7 @@ class Tokens:
             self._start(ctx, wish, line)
 
     async def _fetched(self, ctx: Context, wish: _Wish, line: _Line) -> Token:
+        patient = True
         while True:
             flight = line.flight
             if flight is None:
@@ -206,9 +211,13 @@ class Tokens:
                     await self._wait_out(ctx, rest)
                     continue
                 flight = self._start(ctx, wish, line)
-            joined = perf_counter()
+            joined, late = perf_counter(), self._clock() - flight.began > _LATE_SECONDS
             await _end_of(ctx, flight, joined)
-            if flight.resource == wish.resource or _is_for_all(flight.task.result()):
+            result = flight.task.result()
+            if late and patient and _is_fault(result) and _has_time(ctx, REST_SECONDS):
+                patient, ctx.tainted = False, True
+                continue
+            if flight.resource == wish.resource or _is_for_all(result):
                 _share(ctx, flight, joined)
                 return _result(flight)
             ctx.tainted = True
@@ -226,7 +235,7 @@ class Tokens:
     def _start(self, ctx: Context, wish: _Wish, line: _Line) -> _Flight:
         own = Context(ctx.probe, ctx.shared, ctx.tenant)
         task = asyncio.get_running_loop().create_task(self._fly(own, wish, line), name="token")
-        line.flight = _Flight(wish.resource, own, task)
+        line.flight = _Flight(wish.resource, self._clock(), own, task)
         return line.flight
 
     async def _fly(self, ctx: Context, wish: _Wish, line: _Line) -> Token | Stopped:
@@ -342,6 +351,11 @@ def _again(stopped: Stopped, retry_after: float) -> Stopped:
     """Return the same failure for one more run: a shared one would gather the tracebacks of all."""
     kind = Inconclusive if isinstance(stopped, Inconclusive) else Failed
     return kind(stopped.reason, stopped.message, code=stopped.code, retry_after=retry_after if stopped.reason is Reason.THROTTLED else 0.0)
+
+
+def _is_fault(result: Token | Stopped) -> bool:
+    """Tell whether a request failed by the network or the provider, which may be well again by now."""
+    return isinstance(result, Failed) and result.reason not in _REFUSALS
 
 
 def _is_for_all(result: Token | Stopped) -> bool:

@@ -37,11 +37,22 @@ async def outcome(among: Shared, of: Tenant, resource: str = "", *, seconds: flo
     return None
 
 
-async def test_while_the_provider_is_down_a_credential_asks_once_in_15_s_and_all_are_green_within_one_interval_after() -> None:
+async def swallowed(_: Asked) -> web.Response:
+    """Take a request and never answer it."""
+    await asyncio.sleep(100)
+    return given()
+
+
+@pytest.mark.parametrize(
+    ("down", "reason"), [(lambda _: failing(), Reason.IDENTITY_FAULT), (swallowed, Reason.TIMEOUT)], ids=["it fails", "it is silent"]
+)
+async def test_while_the_provider_is_down_a_credential_asks_once_in_15_s_and_all_are_green_within_one_interval_after(
+    down: Answer, reason: Reason
+) -> None:
     """Thirty probes of two resources, each minute, for ten minutes."""
     async with identity() as server:
         agent, down_from, up_at = shared(), 60.0, 660.0
-        server.answer = lambda _: failing() if down_from <= now() < up_at else given(life=300)
+        server.answer = lambda asked: down(asked) if down_from <= now() < up_at else given(life=300)
         results: list[tuple[float, Reason | None]] = []
 
         async def probe(number: int) -> None:
@@ -56,8 +67,8 @@ async def test_while_the_provider_is_down_a_credential_asks_once_in_15_s_and_all
     asked = [asked.at for asked in server.asked if down_from <= asked.at < up_at]
     assert len(asked) > 10
     assert min(later - earlier for earlier, later in pairwise(asked)) >= 15
-    assert {reason for began, reason in results if began >= up_at} == {None}
-    assert {reason for began, reason in results if 400 < began < up_at - 15} == {Reason.IDENTITY_FAULT}
+    assert {failed for began, failed in results if began >= up_at} == {None}
+    assert {failed for began, failed in results if 400 < began < up_at - 45} == {reason}
 
 
 async def test_a_run_without_the_time_to_wait_gets_the_same_failure_again_and_says_how_old_it_is() -> None:
