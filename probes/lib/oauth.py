@@ -38,6 +38,7 @@ _FORM = (("Content-Type", "application/x-www-form-urlencoded"), ("Accept", "appl
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _IDENTITY_HEADER = "X-IDENTITY-HEADER"
 _LONGEST_LIFE = 2 * 86_400.0
+_REFRESH_TOKEN = re.compile(r"[!-~]{1,65536}")
 _ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _TRAILER = re.compile(r"\s*(?:Trace ID|Correlation ID|Timestamp):.*", re.DOTALL)
 _OK, _REDIRECT, _BAD, _UNPROVEN, _TOO_MANY, _ITS_FAULT = 200, 300, 400, 401, 429, 500
@@ -236,7 +237,8 @@ def _given(ctx: Context, response: Response, judge: _Judge, sent: tuple[str, ...
         raise Failed(Reason.PROTOCOL_ERROR, "the answer is no token: it does not say how long it lives", code=str(response.status))
     refresh = body.get("refresh_token")
     token = Token(value, now + min(life, _LONGEST_LIFE), now, claims_of(value))
-    return Given(token, refresh if isinstance(refresh, str) else "")
+    # One that could not be sent must not take the place of the one that has just been good.
+    return Given(token, refresh if isinstance(refresh, str) and _REFRESH_TOKEN.fullmatch(refresh) else "")
 
 
 def _keep_trace(ctx: Context, response: Response, sent: tuple[str, ...]) -> None:
