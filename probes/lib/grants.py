@@ -1,25 +1,28 @@
 """What a person's sign-in left behind: the refresh token of a tenant's probe user, one file for each tenant.
 
-`<state_dir>/grants/<tenant>.json`, mode 0600. It is written whole or not at all, in a thread of its own, and read again when it changes on
-disk. A refresh token that could not be written stays in memory and is tried again: the one on disk may be dead by then.
+`<state_dir>/grants/<tenant>.json`, mode 0600. It is written whole or not at all, off the loop, and read again when it changes on disk. A
+refresh token that could not be written stays in memory and is tried again: the one on disk may be dead by then. A disk that hangs holds up
+nobody but the tenant whose file it is.
 """
 
-import asyncio
 import json
 import logging
-import os
 import secrets
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from probes.core.contract import Failed, Inconclusive
+from probes.core.contract import Failed, Inconclusive, Stopped
 from probes.core.reasons import Reason
+from probes.lib import private_file
+from probes.lib.turns import Turns
 
 log = logging.getLogger("fogbell.grants")
+
+SECONDS = 5.0
+"""Longest wait for the disk."""
 
 _LARGEST_BYTES = 1 << 20
 
@@ -52,29 +55,38 @@ class _Known:
 
 
 class Grants:
-    """The grants in use. All work on files is done in one thread."""
+    """The grants in use."""
 
     def __init__(self) -> None:
         self._known: dict[Path, _Known] = {}
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="grants")
+        self._turns = Turns("grants")
 
     async def read(self, path: Path) -> Grant | None:
         """Return the grant of a file, or None where there is none.
 
         Raises:
             Failed: GRANT_DEAD where the file holds something else.
-            Inconclusive: where the file cannot be read.
+            Inconclusive: AGENT_RESOURCES where the file cannot be read, or not in time.
 
         """
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._read, path)
+        try:
+            return await self._turns.take(path, partial(self._read, path), SECONDS)
+        except TimeoutError:
+            raise Inconclusive(Reason.AGENT_RESOURCES, f"{path} could not be read within {SECONDS:g} s: its disk does not answer") from None
 
     async def keep(self, path: Path, grant: Grant) -> bool:
-        """Store a grant. False where the disk refused: it is in memory then, and tried again with the next read."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._keep, path, grant)
+        """Store a grant, however long it takes. False where the disk refused: it is in memory then, and tried again with the next read."""
+        return await self._turns.take(path, partial(self._keep, path, grant), None)
 
     async def rotate(self, path: Path, used: str, refresh_token: str, now: float) -> None:
-        """Put `refresh_token` in the place of the one that was `used`, unless someone has signed in anew meanwhile."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._rotate, path, used, refresh_token, now)
+        """Put a new refresh token in the place of the one that was used, unless someone has signed in anew meanwhile.
+
+        Whatever the disk does, the access token that came with it is good: a disk that hangs is not waited for.
+        """
+        try:
+            await self._turns.take(path, partial(self._rotate, path, used, refresh_token, now), SECONDS)
+        except (TimeoutError, Stopped):
+            log.warning("a refresh token is not stored yet: the disk does not answer, or not well", extra={"file": str(path)})
 
     def _read(self, path: Path) -> Grant | None:
         known = self._known.get(path)
@@ -91,7 +103,14 @@ class Grants:
         return grant
 
     def _rotate(self, path: Path, used: str, refresh_token: str, now: float) -> None:
-        grant = self._read(path)
+        known = self._known.get(path)
+        try:
+            grant = self._read(path)
+        except Stopped:
+            # Somebody has spoilt the file while we asked; what we read before is what we used, and counts from now on.
+            if known is None:
+                raise
+            grant, known.seen = known.grant, _looks(path)
         if grant is not None and grant.refresh_token == used:
             self._keep(path, replace(grant, refresh_token=refresh_token, rotated=now))
 
@@ -99,7 +118,7 @@ class Grants:
         known = self._known.setdefault(path, _Known(grant))
         known.grant = grant
         try:
-            _write(path, json.dumps(asdict(grant), indent=2) + "\n")
+            private_file.write(path, json.dumps(asdict(grant), indent=2) + "\n")
             known.seen = _looks(path)
         except OSError as error:
             _note_failure(known, error)
@@ -139,45 +158,9 @@ def _looks(path: Path) -> tuple[int, ...]:
 
 def _parsed(path: Path) -> Grant:
     try:
-        with path.open("rb") as file:
-            return _GRANT.validate_json(file.read(_LARGEST_BYTES))
+        return _GRANT.validate_json(private_file.read(path, _LARGEST_BYTES))
     except OSError as error:
         raise Inconclusive(Reason.AGENT_RESOURCES, f"{path} cannot be read: {error.strerror}") from error
     except ValueError:
         # Its words would repeat what the file holds.
         raise Failed(Reason.GRANT_DEAD, f"{path} holds no sign-in; run `fogbell login` again") from None
-
-
-def _write(path: Path, text: str) -> None:
-    """Write the file whole or not at all: beside it, synced, then renamed over it, and the folder synced."""
-    folder = path.parent
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, beside = tempfile.mkstemp(dir=folder, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        _hand_over(folder, Path(beside))
-        Path(beside).replace(path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
-    if os.name == "posix":
-        _sync(folder)
-
-
-def _hand_over(folder: Path, file: Path) -> None:
-    """Give what root writes to whom the state belongs: `fogbell login` may run under sudo, and the agent has to read and rotate it."""
-    if os.name == "posix" and os.geteuid() == 0:
-        owner = folder.parent.stat()
-        for written in (folder, file):
-            os.chown(written, owner.st_uid, owner.st_gid)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -4,11 +4,15 @@ import asyncio
 import json
 import os
 import stat
+import subprocess
+import sys
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from probes.core.contract import Failed, Inconclusive
 from probes.core.reasons import Reason
@@ -52,6 +56,31 @@ async def test_a_file_is_for_the_agent_alone(path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert [entry.name for entry in path.parent.iterdir()] == ["contoso.json"]
+
+
+async def test_a_folder_that_is_a_link_is_refused_and_nothing_behind_it_touched(
+    tmp_path: Path, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever owns the state's folder could otherwise have root give away any other."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    before = elsewhere.stat()
+    os.chown(tmp_path, 1234 if os.geteuid() == 0 else -1, -1)
+    path.parent.symlink_to(elsewhere)
+    assert not await Grants().keep(path, grant("login"))
+    assert (list(elsewhere.iterdir()), elsewhere.stat()) == ([], before)
+    assert "is a link, and has to be a folder" in caplog.text
+
+
+async def test_what_a_killed_process_left_beside_the_file_is_removed(path: Path) -> None:
+    await Grants().keep(path, grant("login"))
+    left, lately, other = (path.parent / name for name in (".contoso.json.a1b2c3d4", ".contoso.json.0123456789abcdef", "fabrikam.json"))
+    for file in (left, lately, other):
+        file.write_text(FIRST)
+    for file in (left, other):
+        os.utime(file, (1.0, 1.0))
+    await Grants().keep(path, grant("login"))
+    assert {entry.name for entry in path.parent.iterdir()} == {path.name, lately.name, other.name}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -187,6 +216,90 @@ async def test_a_file_that_cannot_be_read_is_our_own_matter(path: Path) -> None:
     with pytest.raises(Inconclusive) as stopped:
         await Grants().read(path)
     assert stopped.value.reason is Reason.AGENT_RESOURCES
+
+
+@pytest.mark.parametrize("put", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["a pipe", "a device"])
+async def test_what_is_no_file_is_not_waited_for(path: Path, put: Callable[[Path], None]) -> None:
+    path.parent.mkdir()
+    put(path)
+    with pytest.raises(Inconclusive, match="it is no file") as stopped:
+        await Grants().read(path)
+    assert stopped.value.reason is Reason.AGENT_RESOURCES
+
+
+async def test_a_disk_that_hangs_is_our_own_matter_and_holds_up_no_other_tenant(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grants, answers, original = Grants(), threading.Event(), Path.stat
+    await grants.keep(path, grant("login"))
+
+    def stat_of_a_dead_share(self: Path, **how: bool) -> os.stat_result:
+        if self == path:
+            answers.wait()
+        return original(self, **how)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("probes.lib.grants.SECONDS", 0.05)
+        patched.setattr(Path, "stat", stat_of_a_dead_share)
+        with pytest.raises(Inconclusive, match="its disk does not answer") as stopped:
+            await grants.read(path)
+        await grants.rotate(path, FIRST, "canary-refresh-2", 1.0)
+        assert await grants.read(path.with_name("fabrikam.json")) is None
+        with pytest.raises(Inconclusive):
+            await asyncio.gather(*[grants.read(path) for _ in range(30)])
+        assert sum(thread.name == "grants" for thread in threading.enumerate()) == 1
+    answers.set()
+    found = await grants.read(path)
+    assert (stopped.value.reason, found and found.refresh_token) == (Reason.AGENT_RESOURCES, "canary-refresh-2")
+    assert stored(path)["refresh_token"] == "canary-refresh-2"
+
+
+def test_a_disk_that_hangs_does_not_hold_up_the_end() -> None:
+    """A grant that is read for ever, in a process that is to end."""
+    script = (
+        "import asyncio, threading\nfrom pathlib import Path\nfrom probes.lib.grants import Grants\n"
+        "Path.stat = lambda *_, **__: threading.Event().wait()\n"
+        "async def main():\n    asyncio.create_task(Grants().read(Path('x.json')))\n    await asyncio.sleep(0.1)\n"
+        "asyncio.run(main())\nprint('ended')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("ended\n", "", 0)
+
+
+def test_what_is_being_written_at_the_end_is_written(tmp_path: Path) -> None:
+    script = (
+        "import asyncio, os, sys, time\nfrom pathlib import Path\nfrom probes.lib.grants import Grant, Grants\n"
+        "sync = os.fsync\ndef slow(descriptor):\n    time.sleep(0.2)\n    sync(descriptor)\nos.fsync = slow\n"
+        "async def main():\n    asyncio.create_task(Grants().keep(Path(sys.argv[1]), Grant('t', 'c', 'l', 'r')))\n"
+        "    await asyncio.sleep(0.05)\n"
+        "asyncio.run(main())\n"
+    )
+    path = tmp_path / "grants" / "contoso.json"
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.stderr, done.returncode, stored(path)["refresh_token"]) == ("", 0, "r")
+
+
+@pytest.mark.parametrize("useless", ["a\ud800", " ", "\0", "two words", "x" * 200_000], ids=ascii)
+async def test_a_refresh_token_that_could_not_be_sent_does_not_take_the_place_of_a_good_one(
+    tmp_path: Path, path: Path, useless: str
+) -> None:
+    async with identity(lambda _: given(claims={"scp": "User.Read"}, refresh_token=useless)) as server:
+        await Grants().keep(path, grant(server.host))
+        for _ in range(2):
+            await want(run(shared(state_dir=str(tmp_path))), tenant(server.host), delegated=True)
+    assert [asked.form["refresh_token"] for asked in server.asked] == [FIRST, FIRST]
+    assert stored(path)["refresh_token"] == FIRST
+
+
+async def test_a_file_that_was_spoilt_during_a_request_costs_neither_token(tmp_path: Path, path: Path) -> None:
+    def answer(_: Asked) -> web.Response:
+        path.write_text("{torn")
+        return given(claims={"scp": "User.Read"}, refresh_token="canary-refresh-2")
+
+    async with identity(answer) as server:
+        await Grants().keep(path, grant(server.host))
+        agent = shared(state_dir=str(tmp_path))
+        token = await want(run(agent), tenant(server.host), delegated=True)
+    assert token.scopes == {"User.Read"}
+    assert stored(path)["refresh_token"] == "canary-refresh-2"
 
 
 async def test_what_the_disk_refuses_stays_in_memory_and_is_written_later(
