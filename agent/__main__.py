@@ -171,9 +171,14 @@ def check(
     configuration = _load(config, secrets=not no_secrets, code=EXIT_FAILED)
     read = None if no_secrets else Secrets(configuration.secrets)
     ending = expiry.ending(expiry.known(configuration.tenants, read))
-    for warning in (*configuration.warnings, *expiry.unusable(configuration.tenants, read), *ending):
+    useless = (*expiry.unusable(configuration.tenants, read), *(one for one in ending if one.seconds <= 0))
+    for warning in (*configuration.warnings, *(one for one in ending if one.seconds > 0)):
         _say(f"warning: {warning}")
     _console().print(table(plan(configuration)))
+    for credential in useless:
+        _say(f"mistake: {credential}; no probe of this tenant can sign in")
+    if useless:
+        raise typer.Exit(EXIT_FAILED)
 
 
 @app.command()

@@ -110,21 +110,21 @@ def test_an_end_is_told_thirty_days_ahead(days: float, words: str | None) -> Non
     assert lines == ([f"tenants.contoso.credential: {words}"] if words else [])
 
 
-def test_check_warns_of_an_end_and_of_a_file_that_cannot_be_used_and_shows_neither(tmp_path: Path) -> None:
+def test_check_refuses_a_credential_that_has_ended_or_cannot_be_used_and_shows_neither(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("hunter2")
     other = f"  fabrikam: {{{IDS}, credential: {{certificate: {{file: secret}}}}}}\n"
     path = configured(tmp_path, "secret: {file: secret}, expires: 2020-01-31", other)
     done = CliRunner().invoke(app, ["check", "--config", str(path)])
-    assert done.exit_code == 0
-    assert "warning: tenants.contoso.credential: the secret has expired on 2020-01-31, " in done.output
-    assert "warning: tenants.fabrikam.credential: the certificate's file holds no " in done.output
+    assert done.exit_code == 1
+    assert "mistake: tenants.contoso.credential: the secret has expired on 2020-01-31, " in done.output
+    assert "mistake: tenants.fabrikam.credential: the certificate's file holds no " in done.output
     assert "hunter2" not in done.output
 
 
 def test_check_without_secrets_says_what_the_configuration_alone_tells(tmp_path: Path) -> None:
     path = configured(tmp_path, "secret: {file: not-there}, expires: 2020-01-31")
     done = CliRunner().invoke(app, ["check", "--no-secrets", "--config", str(path)])
-    assert done.exit_code == 0
+    assert done.exit_code == 1
     assert "the secret has expired on 2020-01-31" in done.output
 
 
