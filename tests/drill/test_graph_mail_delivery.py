@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from agent.drill.faults import Fault, Mail
-from agent.drill.graph.letters import MAILBOX_FULL
 from agent.drill.graph.post import Post
+from agent.drill.graph.reports import MAILBOX_FULL
 from agent.drill.outage import find, schedule
 from tests.drill.data import Client, data_client
 from tests.drill.graph import NOON

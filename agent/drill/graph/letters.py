@@ -61,11 +61,16 @@ class Letter:
     headers: tuple[tuple[str, str], ...] = ()
     attachments: tuple[Attachment, ...] = ()
     kind: str = "text/plain"
+    payload: bytes = b""
+    """What followed the header of a letter that came as MIME, as it came; `kind` and `encoding` are its Content-Type and its encoding."""
+    encoding: str = ""
+    entered: str = ""
+    """Name of the server that took it in over SMTP; empty where it was handed to the sender's own mailbox server."""
 
     @property
     def size(self) -> int:
         """Bytes the letter counts against a mailbox, roughly as Exchange counts them."""
-        return 4096 + len(self.body.encode()) + sum(len(each.content) for each in self.attachments)
+        return 4096 + len(self.payload or self.body.encode()) + sum(len(each.content) for each in self.attachments)
 
     @property
     def recipients(self) -> tuple[Address, ...]:
@@ -218,12 +223,20 @@ def from_mime(raw: bytes, sender: Address, *, now: float, random: Random) -> Let
         subject=str(mail.get("subject", "")),
         body=str(part.get_content()) if part else "",
         body_type="html" if part and part.get_content_subtype() == "html" else "text",
-        kind=mail.get_content_type(),
+        kind=str(mail.get("content-type", "text/plain")),
+        encoding=str(mail.get("content-transfer-encoding", "")),
+        payload=_behind_the_header(raw),
         message_id=str(mail.get("message-id") or new_message_id(sender.address, random)),
         sent=now,
         headers=tuple((name, str(value)) for name, value in mail.items() if name.lower() not in _FIELDS),
         attachments=tuple(Attachment(each.get_filename() or "", each.get_content_type(), _payload(each)) for each in files),
     )
+
+
+def _behind_the_header(raw: bytes) -> bytes:
+    """Give what follows the first empty line, with the line ends of the wire."""
+    lines = raw.replace(b"\r\n", b"\n")
+    return lines.partition(b"\n\n")[2].replace(b"\n", b"\r\n") if not lines.startswith(b"\n") else lines[1:].replace(b"\n", b"\r\n")
 
 
 def _payload(part: EmailMessage) -> bytes:
@@ -235,19 +248,25 @@ def received_chain(letter: Letter, mailbox: str, *, left_queue: float, received:
     """Give the Received headers of one delivery inside Exchange Online, newest first (RFC 5321 section 4.4).
 
     Three hops: handed in at the sender's server, taken over by the recipient's site, put into the mailbox. A message that
-    was held up waited between the first and the second, so that a reader can see where the time went.
+    was held up waited between the first and the second, so that a reader can see where the time went. The first is on a
+    letter already that came over SMTP.
     """
-    origin, target = server_of(letter.sender.address), server_of(mailbox)
+    origin, target = letter.entered or server_of(letter.sender.address), server_of(mailbox)
     relay = f"AS8PR05CA{binascii.crc32(letter.message_id.encode()) % 9000 + 1000}.eurprd05.prod.outlook.com"
     smtp = f"with Microsoft SMTP Server (version=TLS1_3, cipher=TLS_AES_256_GCM_SHA384) id {_BUILD}"
+    handed_in = f"from {origin} ({_LOCAL}) by {origin} ({_LOCAL}) with mapi id {_BUILD}; {mail_date(letter.sent)}"
     return (
         ("Received", f"from {relay} (2603:10a6:20b:2f1::25) by {target} with HTTPS; {mail_date(received)}"),
         ("Received", f"from {origin} (2603:10a6:208:c1::14) by {relay} (2603:10a6:20b:2f1::25) {smtp}; {mail_date(left_queue)}"),
-        (
-            "Received",
-            f"from {origin} ({_LOCAL}) by {origin} ({_LOCAL}) with mapi id {_BUILD}; {mail_date(letter.sent)}",
-        ),
+        *(() if letter.entered else (("Received", handed_in),)),
     )
+
+
+def entered(letter: Letter, server: str, client: str, via: str) -> Letter:
+    """Give the letter as the server notes that it took it from a client over SMTP."""
+    smtp = f"with Microsoft SMTP Server (version=TLS1_3, cipher=TLS_AES_256_GCM_SHA384) id {_BUILD}{via}"
+    note = f"from {client} by {server} (2603:10a6:10:2f1::9) {smtp}; {mail_date(letter.sent)}"
+    return replace(letter, headers=(("Received", note), *letter.headers), entered=server)
 
 
 def all_headers(letter: Letter) -> list[tuple[str, str]]:
@@ -268,44 +287,3 @@ def all_headers(letter: Letter) -> list[tuple[str, str]]:
 
 def _written(addresses: Iterable[Address]) -> str:
     return ", ".join(f"{each.name} <{each.address}>" if each.name else each.address for each in addresses)
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a letter could not be delivered: an enhanced status code (RFC 3463) and the reply of the server that said no."""
-
-    status: str
-    reply: str
-
-
-UNKNOWN_RECIPIENT = Refusal("5.1.10", "550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found by SMTP address lookup")
-MAILBOX_FULL = Refusal(
-    "5.2.2", "554 5.2.2 mailbox full; STOREDRV.Deliver.Exception:QuotaExceededException.MapiExceptionShutoffQuotaExceeded"
-)
-REFUSED = Refusal("5.4.316", "550 5.4.316 Message expired, connection refused(Socket error code 10061)")
-
-
-def report(letter: Letter, recipient: str, refusal: Refusal, *, domain: str, now: float, random: Random) -> Letter:
-    """Give the report that a letter was not delivered (RFC 3464), as it lands in the sender's inbox."""
-    postmaster = Address(f"MicrosoftExchange329e71ec88ae4615bbc36ab6ce41109e@{domain}", "Microsoft Outlook")
-    body = (
-        f"Your message to {recipient} couldn't be delivered.\r\n\r\nDiagnostic information for administrators:\r\n\r\n"
-        f"Generating server: {server_of(recipient)}\r\n\r\n{recipient}\r\nRemote server returned '{refusal.reply}'\r\n\r\n"
-        f"Final-Recipient: rfc822;{recipient}\r\nAction: failed\r\nStatus: {refusal.status}\r\nDiagnostic-Code: smtp;{refusal.reply}\r\n"
-    )
-    return Letter(
-        sender=postmaster,
-        to=(letter.sender,),
-        subject=f"Undeliverable: {letter.subject}",
-        body=body,
-        kind="multipart/report; report-type=delivery-status",
-        message_id=new_message_id(postmaster.address, random),
-        sent=now,
-        headers=(
-            ("In-Reply-To", letter.message_id),
-            ("References", letter.message_id),
-            ("Auto-Submitted", "auto-replied"),
-            ("X-MS-Exchange-Message-Is-Ndr", ""),
-            ("X-Failed-Recipients", recipient),
-        ),
-    )

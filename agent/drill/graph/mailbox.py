@@ -5,7 +5,7 @@ It knows neither Graph's JSON nor how letters travel.
 
 import base64
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 
@@ -61,6 +61,10 @@ class Message:
     changed: float
     version: int
     is_read: bool = False
+    number: int = 0
+    """Its unique identifier (RFC 9051 2.3.1.1) in its folder: higher than that of all before it."""
+    flags: frozenset[str] = frozenset()
+    """What a mail program noted on it over IMAP, apart from whether it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,9 @@ class Mailbox:
     removals: deque[Removal] = field(default_factory=lambda: deque(maxlen=1000))
     forgotten: int = 0
     """The version up to which removals may have been forgotten."""
+    numbers: dict[str, int] = field(default_factory=dict)
+    """The highest number a message of each folder ever had."""
+    watchers: list[Callable[[], object]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         ids = {key: new_id("AAMkAG", self.random) for key in WELL_KNOWN}
@@ -131,14 +138,32 @@ class Mailbox:
         """Delete as a person does: to Deleted Items, and from there to Recoverable Items."""
         self.move(message, "recoverableitemsdeletions" if message.folder == "deleteditems" else "deleteditems", moment)
 
+    def copy(self, message: Message, folder: str, moment: float) -> Message:
+        """Put a copy into a folder."""
+        copied = self.store(message.letter, folder, message.received, is_read=message.is_read)
+        copied.flags, copied.changed = message.flags, moment
+        return copied
+
+    def mark(self, message: Message, flags: frozenset[str], moment: float, *, is_read: bool) -> None:
+        """Note flags on a message; its place among the changes of its folder is the newest."""
+        self.version += 1
+        message.flags, message.is_read, message.changed, message.version = flags, is_read, moment, self.version
+        self._tell()
+
     def purge(self, message: Message, moment: float) -> None:
         """Delete for good: to Purges, which no mail program shows."""
         self.move(message, "recoverableitemspurges", moment)
 
     def _put(self, message: Message) -> None:
+        self.numbers[message.folder] = message.number = self.numbers.get(message.folder, 0) + 1
         self.messages[message.id] = message
-        for old in sorted(self.within(message.folder), key=lambda each: each.version)[:-MOST]:
+        for old in sorted(self.within(message.folder), key=lambda each: each.number)[:-MOST]:
             self._take_out(old)
+        self._tell()
+
+    def _tell(self) -> None:
+        for watcher in self.watchers:
+            watcher()
 
     def _take_out(self, message: Message) -> None:
         self.version += 1

@@ -6,13 +6,14 @@ Nothing runs in the background: what is due is delivered when somebody looks, in
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from random import Random
 
 from agent.drill.faults import Mail
-from agent.drill.graph.letters import MAILBOX_FULL, REFUSED, UNKNOWN_RECIPIENT, Letter, Refusal, received_chain, report
+from agent.drill.graph.letters import Letter, received_chain
 from agent.drill.graph.mailbox import Mailbox
+from agent.drill.graph.reports import MAILBOX_FULL, REFUSED, UNKNOWN_RECIPIENT, Refusal, report
 from agent.drill.world import World
 
 DELAY = 1.0
@@ -39,7 +40,12 @@ class Post:
         self._world = world
         self.delay = DELAY
         # A chance for each, so that folders have the same identifiers in every run.
-        self.mailboxes = {person.mail.lower(): Mailbox(person, Random(f"{person.id}{world.seed}")) for person in world.people}  # noqa: S311
+        self.watchers: list[Callable[[], object]] = []
+        """Called when a letter sets out and when a mailbox changes, for those who wait for one."""
+        self.mailboxes = {
+            person.mail.lower(): Mailbox(person, Random(f"{person.id}{world.seed}"), watchers=self.watchers)  # noqa: S311
+            for person in world.people
+        }
         self.outside: deque[Letter] = deque(maxlen=100)
         """Letters that left the tenant, newest last."""
         self._under_way: list[tuple[float, int, Transit]] = []
@@ -73,6 +79,11 @@ class Post:
             case _:
                 self._start(Transit(letter, recipient), self.delay)
 
+    @property
+    def next_due(self) -> float | None:
+        """When the next letter arrives (Unix seconds by the world's clock); None where nothing is under way."""
+        return self._under_way[0][0] if self._under_way else None
+
     def under_way(self) -> Iterator[Transit]:
         """Give what has been accepted and has not arrived."""
         self._settle(self._world.now())
@@ -80,6 +91,8 @@ class Post:
 
     def _start(self, transit: Transit, seconds: float) -> None:
         heapq.heappush(self._under_way, (self._world.now() + seconds, next(self._numbers), transit))
+        for watcher in self.watchers:
+            watcher()
 
     def _settle(self, now: float) -> None:
         while self._under_way and self._under_way[0][0] <= now:
