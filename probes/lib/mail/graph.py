@@ -1,0 +1,327 @@
+"""Sending and receiving through Microsoft Graph.
+
+A letter goes out as MIME, because only so its Message-ID is ours and known before it is sent (learn.microsoft.com/graph/api/user-sendmail).
+202 means that a draft was stored; whatever goes wrong afterwards comes as a delivery report into the sender's inbox. Messages are named by
+immutable identifiers, which stay the same while a message moves between folders.
+"""
+
+import asyncio
+import time
+from base64 import b64encode
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http import HTTPStatus
+from time import perf_counter
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from probes.core.context import Context
+from probes.core.contract import Failed, Settings
+from probes.core.needs import Permission, Scope, Service
+from probes.core.reasons import Reason
+from probes.lib.graph import Answer, call, items, segment
+from probes.lib.mail.ends import Accepted, Folder, Found, Mailbox, Outbox, SubmissionUncertain
+from probes.lib.mail.letter import Address, Letter, mime, tag_in, unfolded
+from probes.lib.mail.looks import looks
+from probes.lib.mail.report import MESSAGE_BYTES, Report, report_in
+from probes.lib.retry_after import moment
+from probes.lib.tenant import CLOUDS, Tenant, tenant_of
+from probes.lib.tokens import Token, token_for
+
+FOLDERS = {
+    Folder.INBOX: "inbox",
+    Folder.JUNK: "junkemail",
+    Folder.SENT: "sentitems",
+    Folder.DELETED: "deleteditems",
+    Folder.RECOVERABLE: "recoverableitemsdeletions",
+}
+"""Well-known names of the folders (learn.microsoft.com/graph/api/resources/mailfolder)."""
+
+_LASTING = ("Prefer", 'IdType="ImmutableId"')
+_SHOWN = "id,receivedDateTime,internetMessageId,subject,from,internetMessageHeaders"
+_AT_ONCE, _MOST_PAGES = 50, 10
+_LIST_BYTES = 16 << 20
+# Headers of one message are some 10 KB.
+_DAY, _SKEW = 86_400.0, 900.0
+# How far our clock and the server's may be apart.
+_LATER_LOOKS = 4.0
+# Seconds without the letter after which a message that only carries its tag is looked for as well: a reply, a rewritten Message-ID.
+_LAST_LOOK = 1.0
+# Seconds before the end of waiting at which to look once more.
+_DELETIONS = 3
+# To the deleted items, to the recoverable ones, for good.
+_REFUSED = frozenset({"ErrorMessageSizeExceeded", "ErrorInvalidRecipients", "ErrorMimeContentInvalidBase64String"})
+_PERHAPS_TAKEN = frozenset({"500", "502", "504"})
+_AFTER_REQUEST = frozenset({"processing", "transfer"})
+_POSTMASTERS = ("microsoftexchange", "postmaster@", "mailer-daemon@")
+_NO_PERMANENT_DELETE = frozenset(CLOUDS[name].graph for name in ("gcc_high", "dod", "china"))
+# learn.microsoft.com/graph/api/message-permanentdelete: only in the global service.
+
+
+class GraphSend(Settings):
+    """Send through Microsoft Graph."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, populate_by_name=True)
+
+    via: Literal["graph"]
+    """Through Microsoft Graph."""
+    from_: Annotated[Address, Field(alias="from")]
+    """Address of the sender: a mailbox of the tenant."""
+
+    @property
+    def permissions(self) -> tuple[Permission, ...]:
+        """What the tenant has to permit, the sender's own mailbox (copies, delivery reports) included."""
+        return (
+            Permission("Mail.Send", "sends mail", scope=Scope.MAILBOXES, targets=(self.from_,)),
+            *GraphReceive(via="graph", mailbox=self.from_).permissions,
+        )
+
+
+class GraphReceive(Settings):
+    """Read a mailbox through Microsoft Graph."""
+
+    via: Literal["graph"]
+    """Through Microsoft Graph."""
+    mailbox: Address
+    """Address of the mailbox."""
+
+    @property
+    def permissions(self) -> tuple[Permission, ...]:
+        """What the tenant has to permit."""
+        return (Permission("Mail.ReadWrite", "finds mail and removes it", scope=Scope.MAILBOXES, targets=(self.mailbox,)),)
+
+
+def outbox(settings: GraphSend) -> Outbox:
+    """Return the end that sends as these settings say."""
+    return _GraphOutbox(settings.from_)
+
+
+def mailbox(settings: GraphReceive) -> Mailbox:
+    """Return the end that looks into the mailbox of these settings."""
+    return _GraphMailbox(settings.mailbox)
+
+
+@dataclass(frozen=True, slots=True)
+class _GraphOutbox:
+    sender: str
+
+    async def submit(self, ctx: Context, letter: Letter) -> Accepted:
+        """Hand the letter over, once.
+
+        Raises:
+            SubmissionUncertain: where Graph broke off, or a gateway gave up, after the letter had been sent.
+            Failed: MAIL_REJECTED where Graph refuses the letter itself, else with any reason of `probes.lib.graph.call`.
+            Inconclusive: THROTTLED, or where this machine lacks what the run needs.
+
+        """
+        tenant = tenant_of(ctx)
+        token = await token_for(ctx, tenant)
+        path, kind = f"/users/{segment(self.sender)}/sendMail", (("Content-Type", "text/plain"),)
+        try:
+            answer = await call(
+                ctx, tenant, token, Service.OUTLOOK, "POST", path, body=b64encode(mime(letter)), headers=kind, accept=(202,), raw=True
+            )
+        except Failed as error:
+            raise _not_taken(ctx, error) from error
+        return Accepted(moment(answer.header("date")), str(answer.status))
+
+
+def _not_taken(ctx: Context, error: Failed) -> Failed:
+    """Return what a failed submission means: whether the letter may be on its way, and whose fault it is that it is not."""
+    if error.code in _REFUSED:
+        return Failed(Reason.MAIL_REJECTED, error.message, code=error.code)
+    broke_off = not error.code and not _AFTER_REQUEST.isdisjoint(ctx.open_steps[-1].open_phases)
+    if broke_off or error.code in _PERHAPS_TAKEN:
+        return SubmissionUncertain(error.reason, f"{error.message}; nobody can say whether the letter was taken", code=error.code)
+    return error
+
+
+@dataclass(slots=True)
+class _Watch:
+    """When (perf_counter) waiting for a letter began, and when it was last looked for."""
+
+    began: float
+    looked: float
+
+
+@dataclass(slots=True)
+class _GraphMailbox:
+    owner: str
+    _tenant: Tenant | None = None
+    _token: Token | None = None
+    _watches: dict[str, _Watch] = field(default_factory=dict)
+
+    async def open(self, ctx: Context) -> None:
+        """Get a token, and see that the inbox may be read before anything is sent."""
+        self._tenant = tenant_of(ctx)
+        self._token = await token_for(ctx, self._tenant)
+        await self._ask(ctx, "GET", "/mailFolders/inbox", query=(("$select", "id"),))
+
+    async def arrival(self, ctx: Context, letter: Letter, until: float) -> Found | None:
+        """Look as often as `looks` says; at first for the Message-ID, later for the tag as well."""
+        now = perf_counter()
+        watch = self._watches.setdefault(letter.tag, _Watch(now, now))
+        for at in _times(watch, until):
+            await asyncio.sleep(at - perf_counter())
+            before, found = watch.looked, await self._look(ctx, letter, watch)
+            watch.looked = perf_counter()
+            if found is not None:
+                return _seen(found, Folder.INBOX, letter.tag, granularity=watch.looked - before)
+        await asyncio.sleep(until - perf_counter())
+        return None
+
+    async def find(self, ctx: Context, tags: Collection[str], folders: Collection[Folder]) -> list[Found]:
+        """List what came since the oldest of the letters, and keep what is ours; delivery reports are read."""
+        found: list[Found] = []
+        for folder in (each for each in Folder if each in folders):
+            listed = self._listed(ctx, folder, _since(ctx, tags))
+            found.extend([one async for message in listed if (one := await self._ours(ctx, message, folder, tags))])
+        return found
+
+    async def remove(self, ctx: Context, found: Sequence[Found]) -> None:
+        """Delete for good; where a cloud cannot do that at once, through the folders of what was deleted."""
+        for key in dict.fromkeys(one.key for one in found):
+            path = f"/messages/{segment(key)}"
+            if self._deletes_for_good and await self._removed(ctx, "POST", f"{path}/permanentDelete"):
+                continue
+            for _ in range(_DELETIONS):
+                if not await self._removed(ctx, "DELETE", path):
+                    break
+
+    async def close(self) -> None:
+        """Nothing is held between calls."""
+
+    @property
+    def _deletes_for_good(self) -> bool:
+        return self._tenant is not None and self._tenant.where.graph not in _NO_PERMANENT_DELETE
+
+    async def _removed(self, ctx: Context, method: str, path: str) -> bool:
+        """Say whether there was something that this call removed. 400, 405 and 501: this cloud does not know the call."""
+        accept = (204, 404, 400, 405, 501) if method == "POST" else (204, 404)
+        return (await self._ask(ctx, method, path, accept=accept, raw=True)).status == HTTPStatus.NO_CONTENT
+
+    async def _look(self, ctx: Context, letter: Letter, watch: _Watch) -> dict[str, Any] | None:
+        quoted = letter.message_id.replace("'", "''")
+        query = (("$filter", f"internetMessageId eq '{quoted}'"), ("$select", _SHOWN), ("$top", "1"))
+        if found := items(await self._ask(ctx, "GET", "/mailFolders/inbox/messages", query=query)):
+            return found[0]
+        if perf_counter() - watch.began < _LATER_LOOKS:
+            return None
+        carries = [one async for one in self._listed(ctx, Folder.INBOX, letter.created - _SKEW) if _is_letter(one, letter.tag)]
+        return carries[-1] if carries else None
+
+    async def _listed(self, ctx: Context, folder: Folder, since: float | None) -> AsyncIterator[dict[str, Any]]:
+        """Yield messages of a folder, newest first: those since a time (Unix seconds), or, without one, those of more than a day ago."""
+        bound = f"receivedDateTime lt {_written(time.time() - _DAY)}" if since is None else f"receivedDateTime ge {_written(since)}"
+        path = f"/mailFolders/{FOLDERS[folder]}/messages"
+        for page in range(_MOST_PAGES):
+            query = (
+                ("$filter", bound),
+                ("$orderby", "receivedDateTime desc"),
+                ("$select", _SHOWN),
+                ("$top", str(_AT_ONCE)),
+                *((("$skip", str(page * _AT_ONCE)),) if page else ()),
+            )
+            answer = await self._ask(ctx, "GET", path, query=query, accept=(200, 404))
+            found = items(answer) if answer.status == HTTPStatus.OK else []
+            for message in found:
+                yield message
+            if len(found) < _AT_ONCE:
+                return
+
+    async def _ours(self, ctx: Context, message: dict[str, Any], folder: Folder, tags: Collection[str]) -> Found | None:
+        """Return a message that carries one of the tags, or any of ours without tags; None for all others."""
+        tag = tag_in(_headers(message))
+        if tag and tags and tag not in tags:
+            return None
+        report = await self._report(ctx, message) if _may_report(message) else None
+        tag = tag or (report.tag if report else "")
+        return _seen(message, folder, tag, report=report) if tag and (not tags or tag in tags) else None
+
+    async def _report(self, ctx: Context, message: dict[str, Any]) -> Report | None:
+        path, accept = f"/messages/{segment(_text(message, 'id'))}/$value", ("Accept", "*/*")
+        answer = await self._ask(ctx, "GET", path, accept=(200, 404), headers=(accept,), raw=True)
+        return report_in(answer.body[:MESSAGE_BYTES]) if answer.status == HTTPStatus.OK else None
+
+    async def _ask(self, ctx: Context, method: str, path: str, *, headers: tuple[tuple[str, str], ...] = (), **how: Any) -> Answer:
+        if self._tenant is None or self._token is None:
+            raise RuntimeError("the mailbox is not open")
+        return await call(
+            ctx,
+            self._tenant,
+            self._token,
+            Service.OUTLOOK,
+            method,
+            f"/users/{segment(self.owner)}{path}",
+            headers=(_LASTING, *headers),
+            limit=_LIST_BYTES,
+            **how,
+        )
+
+
+def _times(watch: _Watch, until: float) -> Iterator[float]:
+    """Yield when (perf_counter) to look next: as `looks` says, and once more before the end."""
+    for at in (watch.began + after for after in looks()):
+        if at > until:
+            break
+        if at > watch.looked:
+            yield at
+    last = until - _LAST_LOOK
+    if last > max(watch.looked + _LAST_LOOK, perf_counter()):
+        yield last
+
+
+def _since(ctx: Context, tags: Collection[str]) -> float | None:
+    """Return since when (Unix seconds) letters with these tags may have come; the ledger knows their age. None without tags."""
+    created = {letter.id: letter.created for letter in ctx.shared.ledger.outstanding(ctx.probe)}
+    unknown = time.time() - 2 * _DAY
+    return min(created.get(tag, unknown) for tag in tags) - _SKEW if tags else None
+
+
+def _seen(message: dict[str, Any], folder: Folder, tag: str, *, granularity: float = 0.0, report: Report | None = None) -> Found:
+    delivered = _moment(_text(message, "receivedDateTime"))
+    return Found(tag, _text(message, "id"), folder, _headers(message), delivered, perf_counter(), granularity, report)
+
+
+def _is_letter(message: dict[str, Any], tag: str) -> bool:
+    return tag_in(_headers(message)) == tag and not _may_report(message)
+
+
+def _may_report(message: dict[str, Any]) -> bool:
+    """Say whether a message may be a delivery report; only its content tells for sure. What Exchange makes itself may have no headers."""
+    fields = dict(unfolded(_headers(message)))
+    sender = message.get("from")
+    address = sender.get("emailAddress") if isinstance(sender, dict) else None
+    author = _text(address, "address") if isinstance(address, dict) else fields.get("from", "").rpartition("<")[2]
+    is_marked = "x-ms-exchange-message-is-ndr" in fields or "x-failed-recipients" in fields
+    return is_marked or fields.get("content-type", "").lower().startswith("multipart/report") or author.lower().startswith(_POSTMASTERS)
+
+
+def _headers(message: dict[str, Any]) -> str:
+    """Return the header as text: what transport wrote, and, where it wrote nothing (copies of what was sent), what Graph knows itself."""
+    listed = message.get("internetMessageHeaders")
+    written = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    lines = [(_text(one, "name"), _text(one, "value")) for one in written]
+    names = {name.lower() for name, _ in lines}
+    known = (("Message-ID", _text(message, "internetMessageId")), ("Subject", _text(message, "subject")))
+    lines += [(name, value) for name, value in known if value and name.lower() not in names]
+    return "".join(f"{name}: {' '.join(value.split())}\r\n" for name, value in lines if name)
+
+
+def _text(thing: dict[str, Any], name: str) -> str:
+    found = thing.get(name)
+    return found if isinstance(found, str) else ""
+
+
+def _moment(text: str) -> float | None:
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return when.timestamp() if when.tzinfo else None
+
+
+def _written(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
