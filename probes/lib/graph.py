@@ -21,7 +21,7 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Measurement
 from probes.core.needs import Grant, Permission, Service
 from probes.core.reasons import Reason
-from probes.lib.graph_error import forget, is_over, stopped_by, tell
+from probes.lib.graph_error import forget, is_worth_another, stopped_by, tell
 from probes.lib.http import BODY_BYTES, USER_AGENT, Headers, Request, Response, Wanted, fetch
 from probes.lib.proxy import route_to
 from probes.lib.tenant import Tenant
@@ -197,7 +197,7 @@ async def _ask(ctx: Context, caller: _Caller, request: Request, accept: tuple[in
         response = await _send(ctx, caller.tenant, token, request, wanted)
     tell(ctx, response)
     if response.status == HTTPStatus.UNAUTHORIZED:
-        ctx.shared.part(Tokens).drop(token, over=is_over(token, response))
+        ctx.shared.part(Tokens).drop(token, over=is_worth_another(token, response))
     if response.status not in accept:
         explained = ctx.shared.part(Usage).explains_throttling(caller.tenant, caller.service, user=user)
         raise stopped_by(ctx, response, token, f"{request.method} {request.url.target.partition('?')[0]}", explained=explained)

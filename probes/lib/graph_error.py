@@ -5,7 +5,6 @@ Messages are for people, and never decide.
 """
 
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -20,6 +19,8 @@ from probes.lib.retry_after import moment, retry_after
 from probes.lib.tokens import Token
 
 _DEEPEST = 16
+_LAST_SECONDS = 30.0
+# A token is used until so shortly before its end; whether it arrived in time is for the service's clock to say.
 _INSIDE = ("innerError", "innererror", "InnerError")
 # As different services spell it.
 _CLAIMS = "insufficient_claims"
@@ -97,12 +98,23 @@ def stopped_by(ctx: Context, response: Response, token: Token, what: str, *, exp
 
 
 def is_over(token: Token, response: Response) -> bool:
-    """Say whether the token's life had ended when it was refused: by the service's own clock, where both tell the time."""
+    """Say whether the token's life had ended when it was refused: by our own account, and by the service's clock where it tells the time.
+
+    Not by the service alone: a clock of its own that is ahead, or a token that was dead when it was given, is no fault of ours.
+    """
+    return token.age >= token.expires - token.issued - _LAST_SECONDS and _over_there(token, response) is not False
+
+
+def is_worth_another(token: Token, response: Response) -> bool:
+    """Say whether the service takes the token for over, so that a new one may fare better; whose fault that is is another question."""
+    return _over_there(token, response) or is_over(token, response)
+
+
+def _over_there(token: Token, response: Response) -> bool | None:
+    """Say whether the token's life has ended by the service's clock; None where it does not tell the time."""
     ends = token.claims.get("exp")
     now = moment(response.header("date"))
-    if isinstance(ends, int | float) and now is not None:
-        return now >= ends
-    return time.time() >= token.expires
+    return now >= ends if isinstance(ends, int | float) and now is not None else None
 
 
 def _reason(response: Response, code: str, token: Token) -> Reason:

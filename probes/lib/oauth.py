@@ -92,12 +92,21 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """An access token. `issued` and `expires` are Unix seconds by our own clock; `claims` are decoded and never validated."""
+    """An access token. `issued` and `expires` are Unix seconds by our own clock; `claims` are decoded and never validated.
+
+    `came` is when it came by the clock that never jumps (time.monotonic).
+    """
 
     value: str = field(repr=False)
     expires: float
     issued: float
     claims: Mapping[str, object] = field(default_factory=dict)
+    came: float = field(default_factory=time.monotonic, compare=False)
+
+    @property
+    def age(self) -> float:
+        """Seconds since it came, by whichever clock says more: one stands while the machine sleeps, the other may be set back."""
+        return max(time.monotonic() - self.came, time.time() - self.issued)
 
     @property
     def roles(self) -> frozenset[str]:

@@ -74,7 +74,7 @@ class Script:
 def token(*, lives: float = 3600.0, age: float = 0.0, **claims: object) -> Token:
     """Return a token that nobody signed, as old as wanted, with this much of its life left."""
     now = time.time()
-    return Token(jwt(exp=now + lives, **claims), now + lives, now - age, {"exp": now + lives, **claims})
+    return Token(jwt(exp=now + lives, **claims), now + lives, now - age, {"exp": now + lives, **claims}, time.monotonic() - age)
 
 
 def jwt(**claims: object) -> str:

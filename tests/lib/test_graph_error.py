@@ -1,6 +1,7 @@
 """Every way in which Graph refuses has one reason and one code, and our own fault is told from the service's."""
 
 import time
+from dataclasses import replace
 from email.utils import formatdate
 from typing import Any
 
@@ -143,21 +144,27 @@ def at(seconds: float) -> str:
 
 
 @pytest.mark.parametrize(
-    ("lives", "date", "kind", "reason"),
+    ("lives", "age", "date", "kind", "reason"),
     [
-        (3600.0, at(0), Failed, R.TOKEN_REJECTED),
-        (300.0, at(-600), Failed, R.TOKEN_REJECTED),
-        (300.0, at(600), Inconclusive, R.AGENT_RESOURCES),
-        (3600.0, at(600), Failed, R.TOKEN_REJECTED),
-        (3600.0, "no date", Failed, R.TOKEN_REJECTED),
+        (3600.0, 0.0, at(0), Failed, R.TOKEN_REJECTED),
+        (20.0, 3580.0, at(-600), Failed, R.TOKEN_REJECTED),
+        (20.0, 3580.0, at(600), Inconclusive, R.AGENT_RESOURCES),
+        (20.0, 3580.0, "no date", Inconclusive, R.AGENT_RESOURCES),
+        (3000.0, 600.0, at(7200), Failed, R.TOKEN_REJECTED),
+        (3000.0, 600.0, "no date", Failed, R.TOKEN_REJECTED),
     ],
-    ids=["good", "their clock is late", "over by their clock", "their clock is early", "no clock"],
+    ids=["good", "not over by their clock", "over by both clocks", "over by ours, theirs unknown", "over by theirs alone", "no clock"],
 )
 async def test_a_token_that_ended_on_the_way_is_not_the_services_fault(
-    lives: float, date: str, kind: type[Stopped], reason: Reason
+    lives: float, age: float, date: str, kind: type[Stopped], reason: Reason
 ) -> None:
-    stopped, _ = await refused(error(401, "InvalidAuthenticationToken", date=date), token(lives=lives))
+    stopped, _ = await refused(error(401, "InvalidAuthenticationToken", date=date), token(lives=lives, age=age))
     assert (type(stopped), stopped.reason) == (kind, reason)
+
+
+async def test_a_token_that_was_dead_when_it_came_is_the_services_fault() -> None:
+    stopped, _ = await refused(error(401, "InvalidAuthenticationToken", date=at(0)), replace(token(), claims={"exp": time.time() - 60}))
+    assert (type(stopped), stopped.reason) == (Failed, R.TOKEN_REJECTED)
 
 
 @pytest.mark.parametrize("status", [503])
