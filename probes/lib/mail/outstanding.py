@@ -29,8 +29,10 @@ _SENT = (Folder.SENT, Folder.INBOX, Folder.DELETED, Folder.RECOVERABLE)
 _COPY_SECONDS = 60.0
 # A server that keeps copies has written one by then.
 _LONGEST = 60.0
-_MARGIN = 0.5
-# Seconds before the deadline at which clearing away ends, so that it never makes a run that was over a timeout.
+_MOST_RESERVE = 10.0
+_RESERVED_SHARE = 0.2
+_MARGIN_SHARE = 0.05
+# Of the reserve: clearing away ends before the deadline, so that it never makes a run that was over a timeout.
 
 
 class State(StrEnum):
@@ -84,6 +86,11 @@ class Rounds:
 
     next: dict[str, int] = field(default_factory=dict)
     swept: dict[str, float] = field(default_factory=dict)
+
+
+def reserve(ctx: Context) -> float:
+    """Return the seconds before the deadline at which waiting ends: for junk, delivery reports and clearing away."""
+    return min(_MOST_RESERVE, (ctx.deadline - ctx.started) * _RESERVED_SHARE)
 
 
 async def keep(ctx: Context, letter: Letter, state: State, accepted: float | None = None) -> None:
@@ -144,7 +151,7 @@ async def _cleared(
 ) -> list[Found] | None:
     """Remove what is found there, and what was seen there, and return it; None where that did not work, or not in time."""
     try:
-        async with asyncio.timeout(min((ctx.deadline - _MARGIN - perf_counter()) / 2, _LONGEST)):
+        async with asyncio.timeout(min((ctx.deadline - reserve(ctx) * _MARGIN_SHARE - perf_counter()) / 2, _LONGEST)):
             mailbox = await where.opened(ctx) if isinstance(where, Own) else where
             found = await mailbox.find(ctx, tags, folders)
             there = {(one.folder, one.key) for one in found}

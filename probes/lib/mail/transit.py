@@ -10,12 +10,10 @@ from probes.core.contract import Failed, Stopped
 from probes.core.reasons import Reason
 from probes.lib.mail.ends import Accepted, Folder, Found
 from probes.lib.mail.letter import HEADER, Letter, unfolded
-from probes.lib.mail.outstanding import Boxes
+from probes.lib.mail.outstanding import Boxes, reserve
 from probes.lib.mail.received import Hop, Trail, trail
 from probes.lib.mail.report import Report
 
-_MOST_RESERVE = 10.0
-_RESERVED_SHARE = 0.2
 _LOOK_SHARE = 0.4
 # Of what is left: looking into junk and for a report must leave time to clear away.
 _REPLY = re.compile(r"(?<![\d.])[45]\d\d(?![\d.])", re.ASCII)
@@ -28,11 +26,6 @@ class Handed:
     letter: Letter
     at: float
     accepted: Accepted
-
-
-def reserve(ctx: Context) -> float:
-    """Return the seconds before the deadline at which waiting ends: for junk, delivery reports and clearing away."""
-    return min(_MOST_RESERVE, (ctx.deadline - ctx.started) * _RESERVED_SHARE)
 
 
 async def wait(ctx: Context, boxes: Boxes, letter: Letter) -> Found | None:
