@@ -17,7 +17,7 @@ def plays(script: str, *, flaw: Flaw = Flaw.NONE, tls: bool = False, heard: list
     lines = [line.strip() for line in script.splitlines() if line.strip()]
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        line = _Line(reader, writer)
+        line = Line(reader, writer)
         if tls:
             await line.start_tls(flaw)
         for verb, _, text in (entry.partition(" ") for entry in lines):
@@ -34,8 +34,8 @@ def plays(script: str, *, flaw: Flaw = Flaw.NONE, tls: bool = False, heard: list
     return hostile.serving(talk)
 
 
-class _Line:
-    """Lines, in the clear and then under TLS: by hand, because the loop's own `start_tls` cannot be ended while a client is silent."""
+class Line:
+    """What one client says, in the clear, then under TLS: by hand, as the loop's `start_tls` cannot be ended while a client is silent."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
