@@ -4,6 +4,9 @@ A request for a token is a task of its own, a flight: the run that began it may 
 Runs that wait for a flight share its token or failure, its phases from the moment they joined, its evidence. After a failure there is no
 request for a while, counted from the last one's start: 15 s after one of the network or the provider, in which a run waits if its deadline
 allows, so that what it says is of now; 55 s where Entra refuses who we are, in which runs get the same failure again.
+
+Two entries of the configuration may be one credential on two ways, as directly and through a proxy. Each way has its tokens, flights and
+failures; only what the provider itself answered (a refusal, too many requests, a fault of its own) holds back all ways of a credential.
 """
 
 import asyncio
@@ -21,7 +24,9 @@ from probes.core.needs import Service
 from probes.core.reasons import Reason
 from probes.lib.grants import Grants, grant_path
 from probes.lib.oauth import TOKEN_PATH, Proof, Token, ask, resource_of
+from probes.lib.proxy import Proxy
 from probes.lib.tenant import Tenant
+from probes.lib.tls import Trust
 from probes.lib.usage import Usage
 
 __all__ = ["Token", "Tokens", "token_for"]
@@ -59,6 +64,8 @@ _REFUSALS = frozenset(
         Reason.TENANT_RESTRICTED,
     }
 )
+_ANSWERED = _REFUSALS | {Reason.THROTTLED, Reason.IDENTITY_FAULT}
+# What the provider said, whichever way it was asked.
 _TIMEOUTS = {
     "resolve": Reason.DNS_TIMEOUT,
     "connect": Reason.CONNECT_TIMEOUT,
@@ -118,10 +125,14 @@ class _Flight:
 
 @dataclass(slots=True, eq=False)
 class _Line:
-    """All that is known of one credential. A rest under "" is for all resources. `drift` spreads renewals: 0 to 1."""
+    """All that is known of one credential on one way, with its rests on all ways (`common`). A rest under "" is for all resources.
+
+    `drift` spreads renewals: 0 to 1.
+    """
 
     drift: float
     used: float
+    common: dict[str, _Rest]
     kept: dict[str, _Kept] = field(default_factory=dict)
     rests: dict[str, _Rest] = field(default_factory=dict)
     flight: _Flight | None = None
@@ -137,7 +148,8 @@ class Tokens:
     def __init__(self, clock: Callable[[], float] = _loop_time, path: str = TOKEN_PATH) -> None:
         self._clock = clock
         self._path = path
-        self._lines: dict[tuple[str, ...], _Line] = {}
+        self._lines: dict[tuple[tuple[str, ...], Proxy | None, Trust], _Line] = {}
+        self._common: dict[tuple[str, ...], dict[str, _Rest]] = {}
 
     async def token(self, ctx: Context, tenant: Tenant, resource: str, *, fresh: bool, delegated: bool) -> Token:
         """Return a token as `token_for` does."""
@@ -165,15 +177,20 @@ class Tokens:
     def _line(self, wish: _Wish) -> _Line:
         now = self._clock()
         tenant, proof = wish.tenant, wish.proof
-        key = tenant.tenant_id, tenant.client_id, tenant.where.login, proof.kind, proof.digest
+        credential = tenant.tenant_id, tenant.client_id, tenant.where.login, proof.kind, proof.digest
+        key = credential, tenant.through, tenant.tls
         if key not in self._lines:
-            old = [key for key, line in self._lines.items() if line.flight is None and now - line.used > _FORGOTTEN_AFTER]
-            for forgotten in old:
-                del self._lines[forgotten]
-            self._lines[key] = _Line(randbelow(1 << 16) / (1 << 16), now)
+            self._forget(now)
+            self._lines[key] = _Line(randbelow(1 << 16) / (1 << 16), now, self._common.setdefault(credential, {}))
         line = self._lines[key]
         line.used = now
         return line
+
+    def _forget(self, now: float) -> None:
+        """Let go of what nobody has used for long."""
+        for key in [key for key, line in self._lines.items() if line.flight is None and now - line.used > _FORGOTTEN_AFTER]:
+            del self._lines[key]
+        self._common = {credential: self._common[credential] for credential, *_ in self._lines}
 
     def _usable(self, line: _Line, resource: str) -> _Kept | None:
         kept = line.kept.get(resource)
@@ -188,7 +205,8 @@ class Tokens:
 
     def _rest(self, line: _Line, resource: str) -> _Rest | None:
         now = self._clock()
-        rests = [rest for name in ("", resource) if (rest := line.rests.get(name)) is not None and rest.until > now]
+        known = [rests.get(name) for rests in (line.rests, line.common) for name in ("", resource)]
+        rests = [rest for rest in known if rest is not None and rest.until > now]
         return max(rests, key=lambda rest: rest.until, default=None)
 
     def _renew_early(self, ctx: Context, wish: _Wish, line: _Line, kept: _Kept) -> None:
@@ -271,11 +289,12 @@ class Tokens:
     def _remember(self, line: _Line, resource: str, stopped: Stopped, asked: float) -> None:
         if stopped.reason is Reason.AGENT_RESOURCES:
             return
+        rests = line.common if stopped.reason in _ANSWERED else line.rests
         if stopped.reason in _REFUSALS:
-            line.rests[resource if _about_resource(stopped) else ""] = _Rest(stopped, asked, asked + REFUSED_SECONDS)
+            rests[resource if _about_resource(stopped) else ""] = _Rest(stopped, asked, asked + REFUSED_SECONDS)
         else:
             seconds = min(max(REST_SECONDS, stopped.retry_after), LONGEST_REST_SECONDS)
-            line.rests[""] = _Rest(stopped, asked, asked + seconds)
+            rests[""] = _Rest(stopped, asked, asked + seconds)
 
 
 async def _proof_of(ctx: Context, tenant: Tenant, *, delegated: bool) -> Proof:

@@ -8,10 +8,12 @@ import pytest
 from aiohttp import web
 
 from probes.core.context import Shared
-from probes.core.contract import Inconclusive
+from probes.core.contract import Inconclusive, Stopped
 from probes.core.reasons import Reason
+from probes.lib.tenant import Tenant
+from probes.lib.tls import Trust
 from tests.fakes import hostile
-from tests.fakes.identity import Asked, given, identity
+from tests.fakes.identity import Answer, Asked, given, identity, refused
 from tests.lib.signing_in import inline, run, shared, tenant, want
 
 GRAPH, EXCHANGE = "https://graph.microsoft.com", "https://outlook.office365.com"
@@ -198,3 +200,39 @@ async def test_a_token_that_claims_to_live_for_ever_is_renewed_within_two_days(l
     async with identity(lambda _: given(life=life)) as server:
         token = await want(run(shared()), tenant(server.host))
     assert token.expires - token.issued == 2 * 86_400
+
+
+async def test_one_credential_that_goes_two_ways_has_its_own_tokens_and_failures_on_each() -> None:
+    async with identity() as server:
+        agent, direct = shared(), tenant(server.host)
+        lost, distrusting = tenant(server.host, proxy="http://127.0.0.1:1"), direct.model_copy(update={"tls": Trust()})
+
+        async def reason(of: Tenant) -> Reason | None:
+            try:
+                await want(run(agent, 5.0), of)
+            except Stopped as stopped:
+                return stopped.reason
+            return None
+
+        assert [await reason(of) for of in (lost, direct, lost, distrusting)] == [
+            Reason.PROXY_UNREACHABLE,
+            None,
+            Reason.PROXY_UNREACHABLE,
+            Reason.TLS_UNTRUSTED,
+        ]
+        assert list(await asyncio.gather(reason(direct), reason(lost))) == [None, Reason.PROXY_UNREACHABLE]
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [lambda _: refused(7000222, 401, "invalid_client"), lambda _: refused(50196, 429), lambda _: refused(90033, 503)],
+    ids=["refused", "too many requests", "down"],
+)
+async def test_what_the_provider_answered_holds_back_the_credential_on_all_its_ways(answer: Answer) -> None:
+    async with identity(answer) as server:
+        agent, direct = shared(), tenant(server.host)
+        for of in (direct, direct.model_copy(update={"tls": direct.tls.model_copy(update={"min_version": "1.3"})})):
+            with pytest.raises(Stopped):
+                await want(run(agent, 5.0), of)
+    assert len(server.asked) == 1
