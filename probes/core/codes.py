@@ -6,6 +6,7 @@ The whole text of an answer is evidence; the label `code` is one of these, or "o
 from http import HTTPStatus
 
 from probes.core.aadsts import LABELS
+from probes.core.ews_codes import REASONS as EWS
 from probes.core.graph_codes import spelled
 
 OTHER = "other"
@@ -45,7 +46,7 @@ _SMTP_ENHANCED = """
 
 _REPLIES = frozenset(_SMTP_REPLIES.split())
 _ENHANCED = frozenset(_SMTP_ENHANCED.split())
-_SINGLE = _HTTP | _DNS_RCODES | _REPLIES | LABELS
+_SINGLE = _HTTP | _DNS_RCODES | _REPLIES | LABELS | EWS.keys()
 
 
 def known(code: str) -> str:

@@ -134,7 +134,7 @@ async def fetch(
 
     """
     through = route if route is not None and request.url.scheme == "http" else None
-    with await _open(ctx, request.url, trust, route, family) as wire:
+    with await opened(ctx, request.url, trust, route, family) as wire:
         message = request.direct if through is None else request.written(str(request.url), through.headers)
         response = await exchange(ctx, wire, message, request.method, wanted)
     if through is not None and response.status == _PROXY_LOGIN:
@@ -142,7 +142,14 @@ async def fetch(
     return response
 
 
-async def _open(ctx: Context, url: Url, trust: Trust, route: Route | None, family: int) -> Wire:
+async def opened(ctx: Context, url: Url, trust: Trust, route: Route | None, family: int = socket.AF_UNSPEC) -> Wire:
+    """Open a connection for exchanges with the server of `url`, through the proxy that `route` names, if any.
+
+    Raises:
+        Failed: with any reason of names, connections, proxies and TLS.
+        Inconclusive: where this machine lacks what the run needs.
+
+    """
     wire = await (connect(ctx, url.host, url.port, family=family) if route is None else _reach_proxy(ctx, route, family))
     try:
         if url.scheme == "https":

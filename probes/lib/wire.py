@@ -116,6 +116,10 @@ class Wire(asyncio.Protocol):
         if on_end is not None and self.ended:
             on_end()
 
+    def certificate(self) -> bytes:
+        """Return the server's certificate (DER), b"" where there is none."""
+        return (self._tls and self._tls.getpeercert(binary_form=True)) or b""
+
     def wrap(self, context: ssl.SSLContext, name: str) -> ssl.SSLObject:
         """Make the TLS object of this connection, for `shake`."""
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
