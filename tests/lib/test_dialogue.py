@@ -83,7 +83,7 @@ async def test_an_smtp_reply(data: bytes, label: str, lines: tuple[str, ...]) ->
         pytest.param(b"150 no such class\r\n", Reason.PROTOCOL_ERROR, id="first digit"),
         pytest.param(b"220-one\r\n250 other\r\n", Reason.PROTOCOL_ERROR, id="code changes"),
         pytest.param(b"220-more\r\n" * 201, Reason.PROTOCOL_ERROR, id="too many lines"),
-        pytest.param(b"220 " + b"x" * 70_000 + b"\r\n", Reason.PROTOCOL_ERROR, id="line too long"),
+        pytest.param(b"220 " + b"x" * 5000 + b"\r\n", Reason.PROTOCOL_ERROR, id="line too long"),
         pytest.param(hostile.GARBAGE, Reason.PROTOCOL_ERROR, id="garbage"),
         pytest.param(b"220-one\r\n", Reason.CONNECTION_RESET, id="closed between lines"),
         pytest.param(b"220 hal", Reason.CONNECTION_RESET, id="closed in a line"),

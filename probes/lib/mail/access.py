@@ -1,0 +1,170 @@
+"""How to reach a mailbox's server and prove who we are there: the same for IMAP and POP3, and what a refusal of the login means."""
+
+import re
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Literal
+
+from probes.core.context import Context
+from probes.core.contract import Failed, Inconclusive, Secret, Stopped
+from probes.core.reasons import Reason
+from probes.core.text import shown
+from probes.lib.connect import connect
+from probes.lib.dialogue import GREETING, Protocol, ask_for_tls
+from probes.lib.mail.sasl import complaint, without_secret
+from probes.lib.resolve import is_address
+from probes.lib.tenant import tenant_of
+from probes.lib.tls import Trust, start_tls
+from probes.lib.tokens import Token, Tokens, token_for
+from probes.lib.wire import Wire
+
+Security = Literal["tls", "starttls", "none"]
+"""A setting: TLS from the first byte, agreed on after the greeting, or none."""
+
+RIGHTS = {Protocol.IMAP: "IMAP.AccessAsApp", Protocol.POP3: "POP.AccessAsApp"}
+"""Application permissions of Office 365 Exchange Online."""
+
+_NOT_CONNECTED = "authenticated but not connected"
+_CODE = re.compile(r"\s*\[([A-Za-z][A-Za-z/-]*)")
+_CROWDED = re.compile(
+    r"too many (?:simultaneous |concurrent )?(?:connections|sessions)|maximum number of connections|request is throttled", re.IGNORECASE
+)
+_BACKOFF = re.compile(r"backoff time: ([0-9]{1,9}) milliseconds", re.IGNORECASE)
+_REASONS = {
+    "AUTHORIZATIONFAILED": Reason.PERMISSION,
+    "NOPERM": Reason.PERMISSION,
+    "EXPIRED": Reason.CREDENTIAL_EXPIRED,
+    "PRIVACYREQUIRED": Reason.BLOCKED_BY_POLICY,
+    "CONTACTADMIN": Reason.BLOCKED_BY_POLICY,
+    "UNAVAILABLE": Reason.IDENTITY_FAULT,
+    "SERVERBUG": Reason.IDENTITY_FAULT,
+    "SYS/TEMP": Reason.IDENTITY_FAULT,
+    "SYS/PERM": Reason.IDENTITY_FAULT,
+}
+_BUSY = {"LIMIT", "INUSE", "IN-USE", "LOGIN-DELAY"}
+# RFC 5530 for IMAP; RFC 2449 and RFC 3206 for POP3.
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where a mailbox is, and whom to trust there."""
+
+    host: str
+    port: int
+    security: Security
+    trust: Trust
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose mailbox it is. Without a password it is a token of the probe's tenant."""
+
+    username: str
+    password: Secret | None
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a login says: the name, and a password or the token's text. `token` is None for a password."""
+
+    user: str
+    secret: str = field(repr=False)
+    token: Token | None = None
+
+
+def check_login(host: str, security: Security, password: Secret | None, *, oauth: bool) -> None:
+    """Say no to settings of a login that contradict each other.
+
+    Raises:
+        ValueError: for people.
+
+    """
+    if (password is not None) is oauth:
+        raise ValueError("needs exactly one of password and oauth: true (a token of the tenant)")
+    if security == "none" and not _is_loopback(host):
+        raise ValueError("security: none would send the login in the clear; only a server on this machine can have it")
+
+
+async def reach(ctx: Context, protocol: Protocol, server: Server) -> Wire:
+    """Connect, hear the greeting, agree on TLS: after this the server waits for a login.
+
+    Raises:
+        Failed: with a reason of names, connections, TLS, or what the greeting says.
+
+    """
+    wire = await connect(ctx, server.host, server.port)
+    try:
+        if server.security == "tls":
+            await start_tls(ctx, wire, server.trust, server.host)
+        ctx.evidence(f"{protocol}_greeting", await GREETING[protocol](wire))
+        if server.security == "starttls":
+            await ask_for_tls(wire, protocol)
+            await start_tls(ctx, wire, server.trust, server.host)
+    except BaseException:
+        wire.close()
+        raise
+    return wire
+
+
+async def proof_of(ctx: Context, account: Account) -> Proof:
+    """Return what to log in with: the password as it is now, or a token for the mailboxes of the tenant's Exchange.
+
+    Raises:
+        Failed, Inconclusive: as tokens do.
+
+    """
+    if account.password is not None:
+        return Proof(account.username, ctx.secret(account.password))
+    tenant = tenant_of(ctx)
+    token = await token_for(ctx, tenant, f"https://{tenant.where.exchange}")
+    return Proof(account.username, token.value, token)
+
+
+def login_refused(ctx: Context, protocol: Protocol, proof: Proof, said: str, challenges: tuple[str, ...] = ()) -> Stopped:
+    """Return what a refused login means. `said` is the server's text; `challenges` are what it asked on the way."""
+    said = shown(without_secret(said, proof.user, proof.secret))[:200]
+    told = shown(", ".join(filter(None, map(complaint, challenges))))
+    ctx.evidence(f"{protocol}_login_refused", without_secret(f"{said} ({told})" if told else said, proof.user, proof.secret))
+    if general := meaning(said):
+        return general
+    code = _code(said)
+    if code in _REASONS:
+        return Failed(_REASONS[code], f"the mail server refuses the login of {proof.user}: {said}")
+    if proof.token is None:
+        return Failed(Reason.CREDENTIAL_INVALID, f"the mail server refuses the name or password of {proof.user}: {said}")
+    return _token_refused(ctx, proof.user, proof.token, RIGHTS[protocol], said)
+
+
+def meaning(said: str) -> Stopped | None:
+    """Return what a refusal means that any command can meet, None where it is the command's own."""
+    if _NOT_CONNECTED in said.lower():
+        return Failed(
+            Reason.PERMISSION,
+            "the login was right, but the server opens no mailbox (User is authenticated but not connected): the application's service "
+            "principal in Exchange lacks a permission on the mailbox, or the mailbox does not exist or is being moved",
+        )
+    if _code(said) in _BUSY or _CROWDED.search(said):
+        wait = _BACKOFF.search(said)
+        seconds = int(wait[1]) / 1000 if wait else 0.0
+        return Inconclusive(Reason.THROTTLED, f"the mail server limits our own connections: {said}"[:300], retry_after=seconds)
+    return None
+
+
+def _token_refused(ctx: Context, user: str, token: Token, right: str, said: str) -> Failed:
+    ctx.shared.part(Tokens).drop(token)
+    if token.claims and right not in token.roles:
+        return Failed(Reason.PERMISSION, f"the mail server refuses the token, which lacks the application permission {right}: {said}")
+    message = (
+        f"the mail server refuses a valid token for {user}: {said}. Either the server is at fault, or the application's service principal "
+        "in Exchange (New-ServicePrincipal) or its permission on the mailbox (Add-MailboxPermission) is missing"
+    )
+    return Failed(Reason.TOKEN_REJECTED, message)
+
+
+def _code(said: str) -> str:
+    match = _CODE.match(said)
+    return match[1].upper() if match else ""
+
+
+def _is_loopback(host: str) -> bool:
+    return ip_address(host).is_loopback if is_address(host) else host == "localhost"
