@@ -68,18 +68,22 @@ class Dns:
 
 @dataclass(frozen=True, slots=True)
 class Smtp:
-    """The mail server says this at this stage of the dialogue."""
+    """The mail server says this at this stage of the dialogue.
+
+    The stage `dot` is the end of a message, which is then not taken; with an empty reply it is taken, and the connection breaks.
+    """
 
     reply: str
-    stage: Literal["connect", "helo", "mail", "rcpt", "data"] = "rcpt"
+    stage: Literal["connect", "helo", "mail", "rcpt", "data", "dot"] = "rcpt"
 
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """What becomes of an accepted message; `seconds` is the median of a delay."""
+    """What becomes of an accepted message; `seconds` is the median of a delay, `status` the enhanced code with which it comes back."""
 
     how: Literal["delay", "lost", "junk", "bounce"]
     seconds: float = 0.0
+    status: str = "5.4.316"
 
 
 @dataclass(frozen=True, slots=True)

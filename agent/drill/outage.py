@@ -72,9 +72,10 @@ class _Entry(BaseModel):
     old: str = ""
     new: str = ""
     smtp: Annotated[str, Field(pattern=r"^[45]\d\d ")] | None = None
-    stage: Literal["connect", "helo", "mail", "rcpt", "data"] = "rcpt"
+    stage: Literal["connect", "helo", "mail", "rcpt", "data", "dot"] = "rcpt"
     mail: Literal["delay", "lost", "junk", "bounce"] | None = None
     seconds: Annotated[float, Field(ge=0)] = 0.0
+    status: Annotated[str, Field(pattern=r"^[45]\.\d{1,3}\.\d{1,3}$")] = "5.4.316"
     partial: Annotated[float, Field(ge=0, lt=1)] | None = None
     status_source: str | Annotated[int, Field(ge=400, le=599)] | None = None
 
@@ -113,7 +114,7 @@ def _effect(entry: _Entry, speed: float) -> Effect:
         "token": lambda: Token(entry.token or 0),
         "dns": lambda: Dns(entry.dns or "servfail", entry.old, entry.new),
         "smtp": lambda: Smtp(entry.smtp or "", entry.stage),
-        "mail": lambda: Mail(entry.mail or "delay", entry.seconds / speed),
+        "mail": lambda: Mail(entry.mail or "delay", entry.seconds / speed, entry.status),
         "partial": lambda: Partial(entry.partial or 0),
         "status_source": lambda: _status_source(entry.status_source),
     }

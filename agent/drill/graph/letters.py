@@ -162,7 +162,7 @@ def from_json(message: Mapping[str, Any], sender: Address, *, now: float, random
     """
     body, body_type = _body_of(members(message.get("body")))
     return Letter(
-        sender=_author(message, sender),
+        sender=author(_addresses([message["from"]]) if message.get("from") else (), sender),
         to=_addresses(message.get("toRecipients")),
         cc=_addresses(message.get("ccRecipients")),
         bcc=_addresses(message.get("bccRecipients")),
@@ -179,9 +179,15 @@ def from_json(message: Mapping[str, Any], sender: Address, *, now: float, random
     )
 
 
-def _author(message: Mapping[str, Any], sender: Address) -> Address:
-    """Whom the message names as its author: the mailbox's owner, as nobody here may send as another."""
-    named = _addresses([message["from"]]) if message.get("from") else (sender,)
+def author(named: tuple[Address, ...], sender: Address) -> Address:
+    """Give the author whom a message names: the mailbox's owner, as nobody here may send as another.
+
+    Raises:
+        GraphError: 403, where it names anybody else.
+
+    """
+    if not named:
+        return sender
     if named[0].address.lower() != sender.address.lower():
         denied = "The account used to submit this request does not have the right to send mail on behalf of the specified sending account."
         raise GraphError(403, "ErrorSendAsDenied", denied)
@@ -207,6 +213,11 @@ def _mime_addresses(mail: EmailMessage, field: str) -> tuple[Address, ...]:
     return tuple(
         Address(address, name) for name, address in getaddresses([str(each) for each in mail.get_all(field, [])]) if "@" in address
     )
+
+
+def authors_of(raw: bytes) -> tuple[Address, ...]:
+    """Give whom a MIME message names as its authors."""
+    return _mime_addresses(BytesParser(EmailMessage, policy=email.policy.default).parsebytes(raw, headersonly=True), "from")
 
 
 def from_mime(raw: bytes, sender: Address, *, now: float, random: Random) -> Letter:

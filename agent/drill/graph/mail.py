@@ -1,7 +1,7 @@
 """Mail over Graph: send, list a folder, follow it, read, delete.
 
 Pages of Microsoft's documentation: user-sendmail, mailfolder-get, mailfolder-list-messages, message-delta, message-get, message-delete,
-message-permanentdelete.
+message-permanentdelete, outlook-get-mime-message.
 """
 
 import re
@@ -11,9 +11,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 from agent.drill.graph.frame import Answer, Call, GraphError, Operation
-from agent.drill.graph.letters import Address, Letter, decoded, from_json, from_mime, in_lower_camel
+from agent.drill.graph.letters import Address, Letter, author, authors_of, decoded, from_json, from_mime, in_lower_camel
 from agent.drill.graph.mailbox import Folder, Mailbox, Message
 from agent.drill.graph.messages import View, as_graph, folder_as_graph
+from agent.drill.graph.mime import mime_of
 from agent.drill.graph.odata import context, entity, matches, page, select
 from agent.drill.graph.post import Post
 from agent.drill.graph.sent import members
@@ -83,7 +84,7 @@ def _letter(world: World, call: Call, sender: Address) -> tuple[Letter, bool]:
     """Give the letter of a request body, and whether to keep a copy."""
     if isinstance(call.body, bytes):
         raw = decoded(call.body, "ErrorMimeContentInvalidBase64String", "Invalid base64 string for MIME content.")
-        return from_mime(raw, sender, now=world.now(), random=world.random), True
+        return from_mime(raw, author(authors_of(raw), sender), now=world.now(), random=world.random), True
     body = in_lower_camel(members(call.body))
     if body.get("message") is None:
         raise GraphError(400, "ErrorInvalidRequest", "The request is missing the required parameter 'Message'.")
@@ -175,6 +176,12 @@ def read(world: World, call: Call) -> Answer:
     return replace(entity(call, as_graph(box, _message(box, call), view, call.query.get("$select", ""))), headers=applied)
 
 
+def read_mime(world: World, call: Call) -> Answer:
+    """One message as it came over the wire (outlook-get-mime-message)."""
+    message = _message(_box(world, call), call)
+    return Answer(mime_of(message.letter), headers={"Content-Type": "text/plain"})
+
+
 def delete(world: World, call: Call) -> Answer:
     """Move a message to Deleted Items, or from there to Recoverable Items."""
     box = _box(world, call)
@@ -218,6 +225,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *_both("GET", f"{_FOLDER}/messages/delta", delta, "mail_list", _READ, basic=True),
     *_both("GET", f"{_FOLDER}/messages/delta()", delta, "mail_list", _READ, basic=True),  # as Microsoft's own client writes it
     *_both("GET", "/messages/{message-id}", read, "mail_read", _READ),
+    *_both("GET", "/messages/{message-id}/$value", read_mime, "mail_read", _READ),
     *_both("DELETE", "/messages/{message-id}", delete, "mail_delete", _WRITE),
     *_both("POST", "/messages/{message-id}/permanentDelete", permanently_delete, "mail_delete", _WRITE),
 )

@@ -13,7 +13,7 @@ from random import Random
 from agent.drill.faults import Mail
 from agent.drill.graph.letters import Letter, received_chain
 from agent.drill.graph.mailbox import Mailbox
-from agent.drill.graph.reports import MAILBOX_FULL, REFUSED, UNKNOWN_RECIPIENT, Refusal, report
+from agent.drill.graph.reports import MAILBOX_FULL, UNKNOWN_RECIPIENT, Refusal, refusal_of, report
 from agent.drill.world import World
 
 DELAY = 1.0
@@ -70,8 +70,8 @@ class Post:
         match fate:
             case Mail(how="lost"):
                 return
-            case Mail(how="bounce"):
-                self._start(Transit(letter, recipient, bounce=REFUSED), self.delay)
+            case Mail(how="bounce", status=status):
+                self._start(Transit(letter, recipient, bounce=refusal_of(status)), self.delay)
             case Mail(how="junk"):
                 self._start(Transit(letter, recipient, "junkemail"), self.delay)
             case Mail(how="delay", seconds=median):

@@ -22,6 +22,12 @@ MAILBOX_FULL = Refusal(
 REFUSED = Refusal("5.4.316", "550 5.4.316 Message expired, connection refused(Socket error code 10061)")
 
 
+def refusal_of(status: str) -> Refusal:
+    """Give a refusal with this enhanced status code, in Exchange's words where they are known here."""
+    known = {each.status: each for each in (UNKNOWN_RECIPIENT, MAILBOX_FULL, REFUSED)}
+    return known.get(status) or Refusal(status, f"550 {status} The message could not be delivered")
+
+
 def report(letter: Letter, recipient: str, refusal: Refusal, *, domain: str, now: float, random: Random) -> Letter:
     """Give the report that a letter was not delivered, as it lands in the sender's inbox."""
     postmaster = Address(f"MicrosoftExchange329e71ec88ae4615bbc36ab6ce41109e@{domain}", "Microsoft Outlook")

@@ -54,7 +54,6 @@ _DELETIONS = 3
 # To the deleted items, to the recoverable ones, for good.
 _REFUSED = frozenset({"ErrorMessageSizeExceeded", "ErrorInvalidRecipients", "ErrorMimeContentInvalidBase64String"})
 _PERHAPS_TAKEN = frozenset({"500", "502", "504"})
-_AFTER_REQUEST = frozenset({"processing", "transfer"})
 _POSTMASTERS = ("microsoftexchange", "postmaster@", "mailer-daemon@")
 _NO_PERMANENT_DELETE = frozenset(CLOUDS[name].graph for name in ("gcc_high", "dod", "china"))
 # learn.microsoft.com/graph/api/message-permanentdelete: only in the global service.
@@ -119,21 +118,25 @@ class _GraphOutbox:
         tenant = tenant_of(ctx)
         token = await token_for(ctx, tenant)
         path, kind = f"/users/{segment(self.sender)}/sendMail", (("Content-Type", "text/plain"),)
+        before = ctx.open_steps[-1].phases.get("processing")
         try:
             answer = await call(
                 ctx, tenant, token, Service.OUTLOOK, "POST", path, body=b64encode(mime(letter)), headers=kind, accept=(202,), raw=True
             )
         except Failed as error:
-            raise _not_taken(ctx, error) from error
+            is_sent = ctx.open_steps[-1].phases.get("processing") != before
+            raise _not_taken(error, ctx.evidence_found.get("status", ""), is_sent=is_sent) from error
         return Accepted(moment(answer.header("date")), str(answer.status))
 
 
-def _not_taken(ctx: Context, error: Failed) -> Failed:
-    """Return what a failed submission means: whether the letter may be on its way, and whose fault it is that it is not."""
+def _not_taken(error: Failed, status: str, *, is_sent: bool) -> Failed:
+    """Return what a failed submission means: whether the letter may be on its way, and whose fault it is that it is not.
+
+    `status` is the answer's, "" where none came; `is_sent` says whether there was a request at all.
+    """
     if error.code in _REFUSED:
         return Failed(Reason.MAIL_REJECTED, error.message, code=error.code)
-    broke_off = not error.code and not _AFTER_REQUEST.isdisjoint(ctx.open_steps[-1].open_phases)
-    if broke_off or error.code in _PERHAPS_TAKEN:
+    if is_sent and (not error.code or status in _PERHAPS_TAKEN):
         return SubmissionUncertain(error.reason, f"{error.message}; nobody can say whether the letter was taken", code=error.code)
     return error
 
