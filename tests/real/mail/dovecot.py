@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.canaries import CANARY
 from tests.fakes.certificates import key_pair
 from tests.processes import Program, accepts, free_port, running
 from tests.servers import missing, require
 
 DOMAIN = "contoso.example"
-PASSWORD = "canary-password-of-a-mailbox"
+PASSWORD = CANARY
 PEOPLE = ("probe1", "probe2", "probe3", "probe4", "full")
 """Everybody has the password; the mailbox of `full` has no room for any message."""
 
@@ -103,6 +104,12 @@ service lmtp {{
 service auth {{
   unix_listener auth-of-postfix {{
     mode = 0666
+  }}
+}}
+service anvil {{
+  # Without it nobody is made to wait because somebody else had a wrong password.
+  unix_listener anvil-auth-penalty {{
+    mode = 0
   }}
 }}
 service stats {{

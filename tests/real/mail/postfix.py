@@ -128,6 +128,10 @@ class Postfix:
         """Let go of what is held, as an administrator would."""
         subprocess.run([require("postsuper"), "-c", str(self.folder), "-H", "ALL"], check=True, capture_output=True)
 
+    def drop(self) -> None:
+        """Throw away whatever is queued."""
+        subprocess.run([require("postsuper"), "-c", str(self.folder), "-d", "ALL"], check=True, capture_output=True)
+
     def flush(self) -> None:
         """Try once more, now, whatever was deferred."""
         subprocess.run([require("postqueue"), "-c", str(self.folder), "-f"], check=True, capture_output=True)
