@@ -71,25 +71,43 @@ async def greeted(ctx: Context, wire: Wire, host: str, security: Security, trust
     """Read the greeting, speak TLS as `security` says, and ask what the server offers. With `starttls` nothing goes on without it.
 
     Raises:
-        Failed: MAIL_DEFERRED or MAIL_REJECTED where it wants none of us; CONTENT_MISMATCH where it does not offer STARTTLS; what
-            `start_tls` raises; PROTOCOL_ERROR, CONNECTION_RESET.
+        Failed: as `greet` and `secure`.
         Inconclusive: THROTTLED where we have too many connections.
 
     """
     if security == "tls":
         await start_tls(ctx, wire, trust, host)
+    offer = await greet(ctx, wire, secured=security == "tls")
+    return await secure(ctx, wire, host, trust, offer) if goes_on_under_tls(security, offer) else offer
+
+
+def goes_on_under_tls(security: Security, offer: Offer) -> bool:
+    """Say whether STARTTLS is next."""
+    return security == "starttls" or (security == "opportunistic" and offer.has("STARTTLS"))
+
+
+async def greet(ctx: Context, wire: Wire, *, secured: bool = False) -> Offer:
+    """Read the greeting and ask what the server offers.
+
+    Raises:
+        Failed: MAIL_DEFERRED or MAIL_REJECTED where it wants none of us; PROTOCOL_ERROR, CONNECTION_RESET.
+        Inconclusive: THROTTLED where we have too many connections.
+
+    """
     with ctx.phase("greeting"):
         greeting = str(want(await smtp_reply(wire), _READY))
         ctx.evidence("greeting", greeting)
-        offer = Offer(greeting, await _extensions(wire), security == "tls")
-    if security == "starttls" or (security == "opportunistic" and offer.has("STARTTLS")):
-        offer = await _secured(ctx, wire, host, trust, offer)
-    ctx.evidence("extensions", str(offer))
-    return offer
+        return Offer(greeting, await _extensions(ctx, wire), secured)
 
 
-async def _secured(ctx: Context, wire: Wire, host: str, trust: Trust, offer: Offer) -> Offer:
-    """Agree on TLS and ask again, because nothing that was said in the clear counts (RFC 3207 4.2)."""
+async def secure(ctx: Context, wire: Wire, host: str, trust: Trust, offer: Offer) -> Offer:
+    """Agree on TLS and ask again, because nothing that was said in the clear counts (RFC 3207 4.2).
+
+    Raises:
+        Failed: CONTENT_MISMATCH where the server does not offer it; what `greet` and `start_tls` raise.
+        Inconclusive: as `greet`.
+
+    """
     if not offer.has("STARTTLS"):
         raise Failed(Reason.CONTENT_MISMATCH, f"does not offer STARTTLS; it offers: {offer}"[:300])
     with ctx.phase("greeting"):
@@ -97,12 +115,14 @@ async def _secured(ctx: Context, wire: Wire, host: str, trust: Trust, offer: Off
         wire.refuse_unread()
     await start_tls(ctx, wire, trust, host)
     with ctx.phase("greeting"):
-        return Offer(offer.greeting, await _extensions(wire), secured=True)
+        return Offer(offer.greeting, await _extensions(ctx, wire), secured=True)
 
 
-async def _extensions(wire: Wire) -> tuple[str, ...]:
+async def _extensions(ctx: Context, wire: Wire) -> tuple[str, ...]:
     reply = want(await smtp_ask(wire, f"EHLO {own_name(wire)}"), _DONE)
-    return tuple(line.strip().upper() for line in reply.lines[1:])
+    found = tuple(line.strip().upper() for line in reply.lines[1:])
+    ctx.evidence("extensions", shown(", ".join(found)) or "none")
+    return found
 
 
 async def log_in(ctx: Context, wire: Wire, offer: Offer, login: Login) -> None:
