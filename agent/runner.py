@@ -67,11 +67,11 @@ async def run_once(job: Job, shared: Shared, late_since: Callable[[float], bool]
         outcome=outcome,
         reason=stopped.reason if stopped else None,
         failed_step=_failed_step(stopped, context),
-        message=shown(stopped.message[:_MESSAGE_CHARACTERS]) if stopped else "",
+        message=shown(context.masked(stopped.message[:_MESSAGE_CHARACTERS])) if stopped else "",
         code=known(stopped.code) if stopped else "",
         steps=tuple(sorted(context.steps, key=attrgetter("started"))) if len(context.steps) > 1 else tuple(context.steps),
         measured=tuple(context.measured),
-        evidence=tuple(context.evidence_found.items()),
+        evidence=_evidence(context),
         tainted=context.tainted or late_since(context.started),
         retry_after=stopped.retry_after if stopped else 0.0,
         cleanup_failed=context.cleanup_failed,
@@ -113,6 +113,11 @@ def _bug(job: Job, error: Exception) -> Stopped:
         return Inconclusive(Reason.AGENT_RESOURCES, f"the agent's machine is out of resources: {error}")
     log.error("bug in a probe", extra={"probe": job.name}, exc_info=error)
     return Failed(Reason.BUG, f"unexpected {type(error).__name__}; the agent's log has the details")
+
+
+def _evidence(context: Context) -> tuple[tuple[str, str], ...]:
+    found = context.evidence_found.items()
+    return tuple((name, context.masked(value)) for name, value in found) if context.secrets else tuple(found)
 
 
 def _outcome(stopped: Stopped | None) -> Outcome:

@@ -35,8 +35,8 @@ async def run(ctx: Context, _: GraphPing) -> None:
         tell_missing(ctx, token, _NEEDS)
     with ctx.step("organization"):
         answer = await call(ctx, tenant, token, Service.DIRECTORY, "GET", "/organization", query=(("$select", "id,displayName"),))
-        ids = [str(found.get("id")).lower() for found in items(answer)]
-        if ids != [tenant.tenant_id]:
+        ids = [str(found.get("id")) for found in items(answer)]
+        if [one.lower() for one in ids] != [tenant.tenant_id]:
             raise Failed(Reason.CONTENT_MISMATCH, f"Graph answers for {', '.join(ids) or 'no tenant'}, not for {tenant.tenant_id}")
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from probes.core.contract import Sample, Secret, Step
 from probes.core.ledger import Ledger, MemoryLedger
+from probes.core.masking import masked
 from probes.core.text import shown
 
 EVIDENCE_CHARACTERS = 500
@@ -94,6 +95,8 @@ class Context:
     """The innermost step that an exception left."""
     tainted: bool = False
     """Whether the run waited for something of our own, so that its times are upper bounds."""
+    secrets: set[str] = field(default_factory=set, repr=False)
+    """What the run was given in confidence: no message and no evidence shows it, in whatever spelling a server says it back."""
     cleanup_failed: bool = False
     """Whether something that the probe created could not be removed: counted, and never a run's reason."""
 
@@ -114,13 +117,23 @@ class Context:
         self.measured.append(Sample(name, value, labels))
 
     def evidence(self, name: str, value: object) -> None:
-        """Keep a fact an administrator can paste into a ticket. Never give it a secret."""
+        """Keep a fact an administrator can paste into a ticket. At the end of the run the run's secrets are taken out."""
         text = str(value)
         self.evidence_found[name] = shown(text if len(text) <= EVIDENCE_CHARACTERS else text[:EVIDENCE_CHARACTERS] + "…")
 
     def secret(self, secret: Secret) -> str:
-        """Return the current value of a secret."""
-        return self.shared.secret(secret)
+        """Return the current value of a secret, and hide it from now on."""
+        value = self.shared.secret(secret)
+        self.secrets.add(value)
+        return value
+
+    def hide(self, secret: str) -> None:
+        """Let a secret that came some other way, such as a token, appear nowhere."""
+        self.secrets.add(secret)
+
+    def masked(self, text: str) -> str:
+        """Return a text of a stranger without the run's secrets."""
+        return masked(text, self.secrets) if self.secrets else text
 
 
 # Classes, not generators: a generator behind every step and phase is a tenth of what a run costs.

@@ -207,6 +207,7 @@ async def _ask(ctx: Context, caller: _Caller, request: Request, accept: tuple[in
 async def _send(ctx: Context, tenant: Tenant, token: Token, request: Request, wanted: Wanted) -> Response:
     """Put the request on its way, with a number of its own that support can find it by."""
     number = str(uuid.uuid4())
+    ctx.hide(token.value)
     ctx.evidence("client_request_id", number)
     own = (
         ("Authorization", f"Bearer {_printable(token.value)}"),

@@ -137,11 +137,13 @@ async def ask(ctx: Context, tenant: Tenant, proof: Proof, resource: str, path: s
         Inconclusive: THROTTLED, or where this machine lacks what the run needs.
 
     """
+    ctx.hide(proof.value)
     if proof.kind == "managed_identity":
         request = _metadata_request(ctx, tenant.credential.managed_identity or ManagedIdentity(), resource)
         sent = tuple(value for name, value in request.headers if name == _IDENTITY_HEADER)
         return _given(ctx, await _exchange(ctx, tenant, request, None), _metadata_reason, sent)
     form = _form(tenant, proof, resource, path)
+    ctx.hide(form.get("client_assertion", ""))
     response = await post(ctx, tenant, path, form)
     judge = _reason if proof.kind == "grant" else _reason_of_app
     return _given(ctx, response, judge, (proof.value, form.get("client_assertion", "")))
@@ -240,6 +242,7 @@ def _given(ctx: Context, response: Response, judge: _Judge, sent: tuple[str, ...
     value = body.get("access_token")
     if not isinstance(value, str) or not re.fullmatch(r"[!-~]+", value):
         raise Failed(Reason.PROTOCOL_ERROR, "the answer is no token: it has no access_token that could be sent", code=str(response.status))
+    ctx.hide(value)
     now = time.time()
     life = _life(body, now)
     if not 0 < life < inf:

@@ -24,6 +24,7 @@ from probes.core.needs import Service
 from probes.core.reasons import Reason
 from probes.lib.grants import Grants, grant_path
 from probes.lib.oauth import TOKEN_PATH, Proof, Token, ask, resource_of
+from probes.lib.proof import grant_of, proof_of
 from probes.lib.proxy import Proxy
 from probes.lib.tenant import Tenant
 from probes.lib.tls import Trust
@@ -153,7 +154,7 @@ class Tokens:
 
     async def token(self, ctx: Context, tenant: Tenant, resource: str, *, fresh: bool, delegated: bool) -> Token:
         """Return a token as `token_for` does."""
-        wish = _Wish(tenant, await _proof_of(ctx, tenant, delegated=delegated), resource)
+        wish = _Wish(tenant, await proof_of(ctx, tenant, delegated=delegated), resource)
         line = self._line(wish)
         kept = None if fresh else self._usable(line, resource)
         if kept is None:
@@ -261,6 +262,8 @@ class Tokens:
         try:
             token = await self._asked(ctx, wish)
         except Stopped as stopped:
+            # Later runs tell it as well, and know nothing of what this request carried.
+            stopped.message = ctx.masked(stopped.message)
             self._remember(line, wish.resource, stopped, asked)
             return stopped
         else:
@@ -271,7 +274,7 @@ class Tokens:
 
     async def _asked(self, ctx: Context, wish: _Wish) -> Token:
         # The flight before may have changed the refresh token.
-        proof = await _grant_of(ctx, wish.tenant) if wish.proof.kind == "grant" else wish.proof
+        proof = await grant_of(ctx, wish.tenant) if wish.proof.kind == "grant" else wish.proof
         try:
             with ctx.step("token"):
                 ctx.shared.part(Usage).count(ctx.tenant, wish.tenant, Service.LOGIN)
@@ -297,29 +300,6 @@ class Tokens:
             rests[""] = _Rest(stopped, asked, asked + seconds)
 
 
-async def _proof_of(ctx: Context, tenant: Tenant, *, delegated: bool) -> Proof:
-    credential = tenant.credential
-    if delegated:
-        return await _grant_of(ctx, tenant)
-    if credential.certificate is not None:
-        return Proof.by("certificate", ctx.secret(credential.certificate))
-    if credential.secret is not None:
-        return Proof.by("secret", ctx.secret(credential.secret))
-    if credential.federated_token is not None:
-        return Proof.by("federated_token", ctx.secret(credential.federated_token))
-    return Proof.of_machine(credential.managed_identity)
-
-
-async def _grant_of(ctx: Context, tenant: Tenant) -> Proof:
-    grant = await ctx.shared.part(Grants).read(grant_path(ctx.shared.state_dir, ctx.tenant))
-    if grant is None:
-        raise Failed(Reason.GRANT_DEAD, f"nobody has signed in for the tenant {ctx.tenant}; run `fogbell login {ctx.tenant}`")
-    if (grant.tenant_id, grant.client_id, grant.login) != (tenant.tenant_id, tenant.client_id, tenant.where.login):
-        message = f"the sign-in for the tenant {ctx.tenant} was to another tenant or application; run `fogbell login {ctx.tenant}` again"
-        raise Failed(Reason.GRANT_DEAD, message)
-    return Proof("grant", grant.id, grant.refresh_token)
-
-
 async def _end_of(ctx: Context, flight: _Flight, joined: float) -> None:
     """Wait for the end of a flight. A run that ends before it takes along what was known by then, and leaves the flight to the others."""
     try:
@@ -331,6 +311,7 @@ async def _end_of(ctx: Context, flight: _Flight, joined: float) -> None:
 
 def _share(ctx: Context, flight: _Flight, joined: float) -> None:
     """Give a run the flight's evidence, and its phases from the moment the run joined; of a flight under way the open phase as well."""
+    ctx.secrets |= flight.context.secrets
     for name, value in flight.context.evidence_found.items():
         ctx.evidence(name, value)
     steps = flight.context.open_steps
@@ -392,6 +373,7 @@ def _has_time(ctx: Context, seconds: float) -> bool:
 
 
 def _tell(ctx: Context, token: Token) -> None:
+    ctx.hide(token.value)
     ctx.evidence("token_expires", datetime.fromtimestamp(token.expires, UTC).isoformat(timespec="seconds"))
     if permissions := token.roles or token.scopes:
         ctx.evidence("token_roles", " ".join(sorted(permissions)))

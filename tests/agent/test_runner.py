@@ -6,8 +6,8 @@ import errno
 import pytest
 
 from agent.runner import run_once
-from probes.core.context import Context
-from probes.core.contract import Failed, Inconclusive, Outcome
+from probes.core.context import Context, Shared
+from probes.core.contract import Failed, Inconclusive, Outcome, Secret
 from probes.core.reasons import Blame, Reason
 from tests.agent.jobs import SHARED, NoSettings, job
 
@@ -46,6 +46,20 @@ async def test_nothing_that_a_terminal_obeys_comes_out_of_a_run() -> None:
 
     assert dict(result.evidence) == {"body_begins": r"\x1b]0;gone\x07 grüße \x9b2J\u202e\ud800"}
     assert result.message == r"heard \x1b[2J\r\n"
+
+
+async def test_no_secret_of_a_run_comes_out_of_it_whenever_it_became_known() -> None:
+    async def run(ctx: Context, _: NoSettings) -> None:
+        ctx.evidence("echo", "you sent canary%2Dpassword")
+        assert ctx.secret(Secret(inline="canary-password")) == "canary-password"
+        ctx.hide("canary-token")
+        ctx.evidence("address", "192.0.2.1")
+        raise Failed(Reason.CONTENT_MISMATCH, "heard canary-token")
+
+    result = await run_once(job(run), Shared(SHARED.lookup, lambda secret: secret.inline or ""))
+
+    assert dict(result.evidence) == {"echo": "*** (it repeats a secret)", "address": "192.0.2.1"}
+    assert result.message == "heard ***"
 
 
 @pytest.mark.parametrize(("late", "outcome"), [(True, Outcome.INCONCLUSIVE), (False, Outcome.FAILED)])

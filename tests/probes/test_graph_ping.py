@@ -1,6 +1,9 @@
 """Graph answers for our own tenant, or there is a reason why it does not."""
 
 import asyncio
+from base64 import b64encode
+from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
 
@@ -8,7 +11,7 @@ from probes.core.contract import Outcome, Run
 from probes.core.reasons import Reason
 from probes.graph_ping import PROBE
 from probes.lib.usage import Usage
-from tests.fakes.graph import CANARY, TENANT_ID, answer, error, run_kind, scripted, shared
+from tests.fakes.graph import CANARY, TENANT_ID, Asked, answer, error, run_kind, scripted, shared
 
 PATH = "/v1.0/organization"
 OURS = answer({"value": [{"id": TENANT_ID.upper(), "displayName": "Contoso"}]})
@@ -85,3 +88,24 @@ async def test_runs_share_a_token_and_are_counted() -> None:
 
 def test_it_needs_one_permission() -> None:
     assert [need.name for need in PROBE.permissions(PROBE.settings())] == ["Organization.Read.All"]
+
+
+@pytest.mark.parametrize("encoded", [str, quote, lambda text: b64encode(text.encode()).decode()], ids=["plain", "percent", "base64"])
+async def test_a_token_that_is_said_back_anywhere_is_shown_nowhere(encoded: Callable[[str], str]) -> None:
+    said: list[str] = []
+
+    async def echo(asked: Asked) -> bytes:
+        said.append(asked.headers["authorization"].removeprefix("Bearer "))
+        spelled = encoded(asked.headers["authorization"])
+        if len(said) == 1:
+            return error(400, spelled, spelled, message=spelled, request_id=spelled, retry_after=spelled)
+        return answer({"value": [{"id": spelled}]})
+
+    async with scripted(echo) as script:
+        for _ in range(2):
+            run = await run_kind("graph_ping", script.tenant)
+            shown = " ".join([run.message, *(value for _, value in run.evidence)]).lower()
+            assert "***" in shown
+            assert all(
+                piece[:16].lower() not in shown for token in said for piece in (token, encoded(token), encoded(f"Bearer {token}")[12:])
+            )
