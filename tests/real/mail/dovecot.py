@@ -32,11 +32,13 @@ ssl_cert = <{certificate}
 ssl_key = <{key}
 ssl_dh =
 disable_plaintext_auth = yes
-auth_mechanisms = plain login
+auth_mechanisms = plain login {token_mechanisms}
 auth_failure_delay = 0 secs
 auth_username_format = %Ln
+{token_database}
 passdb {{
   driver = static
+  mechanisms = plain login
   args = password={password}
 }}
 userdb {{
@@ -122,6 +124,21 @@ service stats {{
 }}
 """
 
+_TOKEN_DATABASE = """
+passdb {{
+  driver = oauth2
+  mechanisms = xoauth2 oauthbearer
+  args = {folder}/tokens.conf
+}}
+"""
+_TOKENS = """
+introspection_mode = auth
+introspection_url = {judge}
+username_attribute = username
+active_attribute = active
+active_value = true
+"""
+
 _RULES = """
 require ["envelope", "subaddress", "fileinto"];
 if envelope :detail "to" "junk" {
@@ -166,14 +183,17 @@ class Dovecot:
 
 
 @contextmanager
-def dovecot(folder: Path) -> Iterator[Dovecot]:
-    """Run Dovecot in the folder, which strangers must be able to enter, while the block runs."""
+def dovecot(folder: Path, token_judge: str = "") -> Iterator[Dovecot]:
+    """Run Dovecot in the folder, which strangers must be able to enter, while the block runs.
+
+    `token_judge` is the URL of who says whose a token is (RFC 7662); without it none is taken.
+    """
     program = require_root("dovecot")
     for name in ("", "run", "state", "mail"):
         (folder / name).mkdir(exist_ok=True)
     os.chown(folder / "mail", _UID, _GID)
     ports = {name: free_port() for name in ("imap", "imaps", "pop3", "pop3s")}
-    _write(folder, ports)
+    _write(folder, ports, token_judge)
     command = [program, "-F", "-c", str(folder / "dovecot.conf")]
     with running(command, folder / "out", lambda: all(map(accepts, ports.values()))) as started:
         yield Dovecot(folder, program=started, **ports)
@@ -187,10 +207,13 @@ def require_root(name: str) -> str:
     return found
 
 
-def _write(folder: Path, ports: dict[str, int]) -> None:
+def _write(folder: Path, ports: dict[str, int], token_judge: str) -> None:
     pair = key_pair()
     identity = {"certificate": pair.certificate, "key": pair.key, "password": PASSWORD, "uid": _UID, "gid": _GID}
-    (folder / "dovecot.conf").write_text(_CONFIG.format(folder=folder, **ports, **identity))
+    tokens = {"token_mechanisms": "xoauth2 oauthbearer", "token_database": _TOKEN_DATABASE.format(folder=folder)}
+    tokens = tokens if token_judge else dict.fromkeys(tokens, "")
+    (folder / "tokens.conf").write_text(_TOKENS.format(judge=token_judge))
+    (folder / "dovecot.conf").write_text(_CONFIG.format(folder=folder, **ports, **identity, **tokens))
     limits = {"full": "userdb_quota_rule=*:storage=1B"}
     (folder / "users").write_text("".join(f"{name}:::::::{limits.get(name, '')}\n" for name in PEOPLE))
     (folder / "rules.sieve").write_text(_RULES)

@@ -24,12 +24,12 @@ class Pair:
 
 
 @contextmanager
-def pair() -> Iterator[Pair]:
+def pair(token_judge: str = "") -> Iterator[Pair]:
     """Run both while the block runs. Their folder is not pytest's, which only root may enter."""
     folder = Path(tempfile.mkdtemp(prefix="fogbell-mail-"))
     folder.chmod(0o755)
     try:
-        with dovecot(folder / "d") as behind, postfix(folder / "p", behind) as front:
+        with dovecot(folder / "d", token_judge) as behind, postfix(folder / "p", behind) as front:
             yield Pair(front, behind)
     finally:
         shutil.rmtree(folder)
