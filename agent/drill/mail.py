@@ -1,97 +1,351 @@
-"""The front of a mail server: banner, EHLO, STARTTLS, sender and recipient, QUIT. It takes no message: DATA is refused.
+"""The tenant's mail server: an MX that takes mail for its people, and a submission server for those who sign in.
 
-Faults hit it as the host `mail`: `Smtp` at the stage they name, `Tcp` when a client connects, `Tls` at STARTTLS.
+Both put letters into the mailboxes that Graph and IMAP show. Faults hit both as the host `mail`: `Smtp` at the stage they name, `Tcp` when
+a client connects, `Tls` at STARTTLS, and `Mail` decides what becomes of a letter that was taken.
 """
 
 import asyncio
+import re
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from email import message_from_bytes
+from email.utils import parseaddr
 
-from agent.drill.faults import Faults, Smtp, Tcp, Tls
-from agent.drill.hosting import Contexts, reset_on_close
-from agent.drill.lossy import DROPS, losing
-from agent.drill.stream import serve_stream
+import trustme
+
+from agent.drill.faults import Smtp, Tls
+from agent.drill.graph.letters import Address, Letter, entered, from_mime, mail_date, server_of
+from agent.drill.graph.mailbox import Mailbox
+from agent.drill.graph.post import Post
+from agent.drill.hosting import Contexts
+from agent.drill.lossy import losing
+from agent.drill.mail_login import SUBMIT, LoginError, MailPolicy, by_password, by_token, decoded
+from agent.drill.stream import admitted, serve_stream
+from agent.drill.world import World
 
 _READY_FOR_TLS = "220 2.0.0 SMTP server ready"
 _GOODBYE = "221 2.0.0 Service closing transmission channel"
+_LOST = ""
+"""In place of a reply: the connection breaks."""
 _STAGES = {"EHLO": "helo", "HELO": "helo", "MAIL": "mail", "RCPT": "rcpt", "DATA": "data"}
-_WELL = {
-    "MAIL": "250 2.1.0 Sender OK",
-    "RCPT": "250 2.1.5 Recipient OK",
-    "DATA": "550 5.7.1 This is a drill; no message is taken",
-    "NOOP": "250 2.0.0 OK",
-    "RSET": "250 2.0.0 Resetting",
-    "QUIT": _GOODBYE,
-}
+_PATH = re.compile(r"(?:FROM|TO):\s*<([^<>]*)>(.*)", re.IGNORECASE)
+_SIZE = re.compile(r"\bSIZE=(\d{1,15})\b", re.IGNORECASE)
+_TOO_LARGE = "552 5.3.4 Message size exceeds fixed maximum message size"
+_FULL = "554 5.2.2 mailbox full; STOREDRV.Submission.Exception:QuotaExceededException.MapiExceptionShutoffQuotaExceeded"
 
 
-class _Post:
-    """One mail server: its name, its certificate, and what is wrong with it."""
+@dataclass(frozen=True, slots=True)
+class Door:
+    """One way in: the server's name, whether it is for people who sign in, and whether TLS comes first (port 465)."""
 
-    def __init__(self, host_name: str, tls: Contexts, faults: Faults) -> None:
-        self._name, self._tls, self._faults = host_name, tls, faults
+    name: str
+    submission: bool = False
+    tls_first: bool = False
 
-    def _fault(self, stage: str) -> str | None:
+
+SUBMISSION = Door("smtp.office365.com", submission=True)
+"""Where programs of the tenant hand in mail (port 587)."""
+
+
+@dataclass(slots=True)
+class _Envelope:
+    """Who sends what to whom, as far as it was said."""
+
+    sender: str | None = None
+    recipients: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Talk:
+    """One conversation: its two ends, and what was said."""
+
+    world: World
+    door: Door
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    tls: Contexts
+    encrypted: bool = False
+    client: str = ""
+    """How the client called itself; empty before EHLO."""
+    user: Mailbox | None = None
+    envelope: _Envelope = field(default_factory=_Envelope)
+
+    @property
+    def policy(self) -> MailPolicy:
+        return self.world.of(MailPolicy)
+
+    @property
+    def server(self) -> str:
+        """Name of the machine behind the door."""
+        return server_of(self.user.owner.mail) if self.user else f"DB1PEPF0000.{self.door.name}"
+
+    def say(self, reply: str) -> None:
+        self.writer.write(f"{reply}\r\n".encode("ascii", "replace"))
+
+    async def line(self) -> str:
+        """Hear one line.
+
+        Raises:
+            ConnectionError: at the end.
+
+        """
+        heard = await self.reader.readline()
+        if not heard:
+            raise ConnectionAbortedError
+        return heard.decode(errors="replace").rstrip("\r\n")
+
+    async def asked(self, question: str) -> str:
+        """Ask within AUTH and hear the answer."""
+        self.say(f"334 {question}")
+        return await self.line()
+
+    async def begin_tls(self) -> None:
+        await self.writer.start_tls(self.tls.under(self.world.faults.first(Tls, "mail", region=self.world.region)))
+        self.encrypted, self.client, self.envelope = True, "", _Envelope()
+
+    def fault(self, stage: str) -> str | None:
         """Give what a fault makes the server say at this stage."""
-        hits = self._faults.hits("mail", Smtp)
+        hits = self.world.faults.hits("mail", Smtp, region=self.world.region)
         return next((fault.effect.reply for fault in hits if isinstance(fault.effect, Smtp) and fault.effect.stage == stage), None)
 
-    def _reply(self, command: str, *, encrypted: bool) -> str:
-        """Reply to one command, without its final line end."""
-        verb = command.strip().upper().partition(" ")[0]
-        if verb in _STAGES and (said := self._fault(_STAGES[verb])):
-            return said
-        if verb in ("EHLO", "HELO"):
-            offers = ["SIZE 157286400", "PIPELINING", "8BITMIME", *([] if encrypted else ["STARTTLS"]), "SMTPUTF8"]
-            first = [f"250-{self._name} Hello [127.0.0.1]", *(f"250-{offer}" for offer in offers[:-1])]
-            return "\r\n".join([*first, f"250 {offers[-1]}"])
-        if verb == "STARTTLS" and not encrypted:
-            return _READY_FOR_TLS
-        return _WELL.get(verb, "500 5.3.3 Unrecognized command")
 
-    async def connected(self, writer: asyncio.StreamWriter) -> bool:
-        """Say whether the connection goes on; a reset ends it, silence keeps it for ever."""
-        source = str(writer.get_extra_info("peername")[0])
-        hits = self._faults.hits("mail", Tcp, source=source)
-        broken = next((fault.effect for fault in hits if not (DROPS and fault.effect == Tcp("timeout"))), None)
-        if broken is not None and broken != Tcp("reset"):
-            await asyncio.Event().wait()
-        if broken is not None:
-            reset_on_close(writer.get_extra_info("socket").fileno())
-            writer.transport.abort()
-        return broken is None
-
-    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Hold one conversation, in TLS after STARTTLS, until the client quits or goes."""
-        encrypted = False
-        _say(writer, self._fault("connect") or f"220 {self._name} Microsoft ESMTP MAIL Service ready")
-        while line := await reader.readline():
-            reply = self._reply(line.decode("ascii", "replace"), encrypted=encrypted)
-            _say(writer, reply)
-            if reply == _GOODBYE:
-                return
-            if reply == _READY_FOR_TLS:
-                await writer.start_tls(self._tls.under(self._faults.first(Tls, "mail")))
-                encrypted = True
+async def _converse(talk: _Talk) -> None:
+    """Hold one conversation until the client quits or goes."""
+    if talk.door.tls_first:
+        await talk.begin_tls()
+    mark = talk.world.random.randbytes(8).hex().upper()
+    greeting = f"220 {talk.server} Microsoft ESMTP MAIL Service ready at {mail_date(talk.world.now())} [{mark}]"
+    talk.say(talk.fault("connect") or greeting)
+    while True:
+        verb, _, rest = (await talk.line()).strip().partition(" ")
+        reply = await _reply(talk, verb.upper(), rest.strip())
+        if reply == _LOST:
+            return
+        talk.say(reply)
+        if reply == _GOODBYE:
+            return
+        if reply == _READY_FOR_TLS:
+            await talk.begin_tls()
 
 
-def _say(writer: asyncio.StreamWriter, reply: str) -> None:
-    writer.write(f"{reply}\r\n".encode("ascii"))
+async def _reply(talk: _Talk, verb: str, rest: str) -> str:
+    """Reply to one command, without the final line end."""
+    if verb in _STAGES and (said := talk.fault(_STAGES[verb])):
+        return said
+    match verb:
+        case "AUTH":
+            return await _authenticate(talk, *rest.partition(" ")[::2])
+        case "DATA":
+            return await _data(talk)
+    return _AT_ONCE[verb](talk, rest) if verb in _AT_ONCE else "500 5.3.3 Unrecognized command"
+
+
+def _starttls(talk: _Talk, _rest: str) -> str:
+    return "500 5.3.3 Unrecognized command" if talk.encrypted else _READY_FOR_TLS
+
+
+def _reset(talk: _Talk, _rest: str) -> str:
+    talk.envelope = _Envelope()
+    return "250 2.0.0 Resetting"
+
+
+def _hello(talk: _Talk, name: str) -> str:
+    talk.client, talk.envelope = name or "unknown", _Envelope()
+    return f"250 {talk.server} Hello [127.0.0.1]"
+
+
+def _extended_hello(talk: _Talk, name: str) -> str:
+    hello = _hello(talk, name).removeprefix("250 ")
+    offers = [f"SIZE {talk.policy.largest}", "PIPELINING", "DSN", "ENHANCEDSTATUSCODES"]
+    offers += [] if talk.encrypted else ["STARTTLS"]
+    offers += ["AUTH LOGIN XOAUTH2"] if talk.encrypted and talk.door.submission else []
+    return "\r\n".join([*(f"250-{line}" for line in (hello, *offers, "8BITMIME")), "250 SMTPUTF8"])
+
+
+class _RefusedError(Exception):
+    """Signing in this way is not for here; the message is the reply."""
+
+
+_NO_MECHANISM = "504 5.7.4 Unrecognized authentication type"
+
+
+async def _authenticate(talk: _Talk, mechanism: str, first: str) -> str:
+    """Sign in, or say why not."""
+    if not (talk.door.submission and talk.encrypted):
+        return _NO_MECHANISM
+    try:
+        return _welcome(talk, await _user(talk, mechanism.upper(), first))
+    except LoginError:
+        return f"535 5.7.3 Authentication unsuccessful [{talk.server}]"
+    except _RefusedError as refused:
+        return str(refused)
+
+
+def _welcome(talk: _Talk, box: Mailbox) -> str:
+    """Let somebody in whom we know, if the policy allows."""
+    policy, address = talk.policy, box.owner.mail
+    if policy.submission_disabled:
+        more = "SmtpClientAuthentication is disabled for the Tenant. Visit https://aka.ms/smtp_auth_disabled for more information."
+        return f"535 5.7.139 Authentication unsuccessful, {more} [{talk.server}]"
+    if policy.submitting[address] >= policy.connections:
+        return f"432 4.3.2 Concurrent connections limit exceeded. Visit https://aka.ms/concurrent_sending. [Hostname={talk.server}]"
+    policy.submitting[address] += 1 if talk.user is None else 0
+    talk.user = box
+    return "235 2.7.0 Authentication successful"
+
+
+async def _user(talk: _Talk, mechanism: str, first: str) -> Mailbox:
+    """Hear who it is.
+
+    Raises:
+        LoginError: where they are not let in.
+        _RefusedError: for a password where none are taken, and for another mechanism.
+
+    """
+    match mechanism:
+        case "XOAUTH2":
+            return by_token(talk.world, first or await talk.asked(""), SUBMIT)
+        case "PLAIN":
+            _, name, password = f"{decoded(first or await talk.asked(''))}\0\0".split("\0")[:3]
+        case "LOGIN":
+            name = decoded(first or await talk.asked("VXNlcm5hbWU6"))
+            password = decoded(await talk.asked("UGFzc3dvcmQ6"))
+        case _:
+            raise _RefusedError(_NO_MECHANISM)
+    if not talk.policy.passwords:
+        raise _RefusedError("550 5.7.30 Basic authentication is not supported for Client Submission.")
+    return by_password(talk.world, name, password)
+
+
+def _sender(talk: _Talk, rest: str) -> str:
+    path = _PATH.fullmatch(rest)
+    if not talk.client:
+        return "503 5.5.2 Send hello first"
+    if talk.door.submission and talk.user is None:
+        return f"530 5.7.57 Client not authenticated to send mail. [{talk.server}]"
+    if path is None:
+        return "501 5.5.4 Invalid arguments"
+    size = _SIZE.search(path[2])
+    if size and int(size[1]) > talk.policy.largest:
+        return _TOO_LARGE
+    talk.envelope = _Envelope(path[1])
+    return "250 2.1.0 Sender OK"
+
+
+def _recipient(talk: _Talk, rest: str) -> str:
+    path = _PATH.fullmatch(rest)
+    if talk.envelope.sender is None:
+        return "503 5.5.2 Need mail command"
+    if path is None or "@" not in path[1]:
+        return "501 5.1.3 Invalid address"
+    ours = path[1].lower().endswith(f"@{talk.world.domain}")
+    if not talk.door.submission and not ours:
+        return f"550 5.7.64 TenantAttribution; Relay Access Denied [{talk.server}]"
+    if not talk.door.submission and talk.world.of(Post).mailbox(path[1]) is None:
+        return f"550 5.4.1 Recipient address rejected: Access denied. [{talk.server}]"
+    talk.envelope.recipients.append(path[1])
+    return "250 2.1.5 Recipient OK"
+
+
+async def _data(talk: _Talk) -> str:
+    """Take the message, and say what became of it."""
+    if not talk.envelope.recipients:
+        return "503 5.5.2 Need rcpt command"
+    talk.say("354 Start mail input; end with <CRLF>.<CRLF>")
+    raw = await _message(talk)
+    said, envelope = talk.fault("dot"), talk.envelope
+    talk.envelope = _Envelope()
+    if said:
+        return said
+    if raw is None:
+        return _TOO_LARGE
+    reply = _submitted(talk, talk.user, envelope, raw) if talk.user else _relayed(talk, envelope, raw)
+    return reply if said is None else _LOST
+
+
+async def _message(talk: _Talk) -> bytes | None:
+    """Read up to the single dot and take stuffed dots away (RFC 5321 4.5.2); None where it is too large.
+
+    Raises:
+        ConnectionError: where the client goes before the end.
+
+    """
+    lines: list[bytes] = []
+    size = 0
+    while (line := await talk.reader.readline()) != b".\r\n":
+        if not line:
+            raise ConnectionAbortedError
+        size += len(line)
+        if size <= talk.policy.largest:
+            lines.append(line.removeprefix(b"."))
+    return b"".join(lines) if size <= talk.policy.largest else None
+
+
+def _letter(talk: _Talk, raw: bytes, sender: Address, via: str = "") -> Letter:
+    letter = from_mime(raw, sender, now=talk.world.now(), random=talk.world.random)
+    return entered(letter, talk.server, f"{talk.client} (127.0.0.1)", via)
+
+
+def _submitted(talk: _Talk, box: Mailbox, envelope: _Envelope, raw: bytes) -> str:
+    """Take a letter of one of the tenant's people: it goes its way, and a copy stays in Sent Items."""
+    letter = _letter(talk, raw, Address(box.owner.mail, box.owner.name))
+    if (envelope.sender or "").lower() != box.owner.mail.lower():
+        return f"554 5.2.252 SendAsDenied; {box.owner.mail} not allowed to send as {envelope.sender}; STOREDRV.Submission.Exception"
+    if box.used + letter.size > box.quota:
+        return f"{_FULL} [Hostname={talk.server}]"
+    box.store(letter, "sentitems", talk.world.now(), is_read=True)
+    _forward(talk, letter, envelope)
+    return f"250 2.0.0 OK {letter.message_id} [Hostname={talk.server.upper()}]"
+
+
+def _relayed(talk: _Talk, envelope: _Envelope, raw: bytes) -> str:
+    """Take a letter from another server."""
+    name, address = parseaddr(str(message_from_bytes(raw).get("from", "")))
+    letter = _letter(talk, raw, Address(address or envelope.sender or "", name), " via Frontend Transport")
+    _forward(talk, letter, envelope)
+    number = talk.world.random.getrandbits(44)
+    size = f"{len(raw)} bytes in 0.100, {len(raw) / 102.4:.3f} KB/sec"
+    return f"250 2.6.0 {letter.message_id} [InternalId={number}, Hostname={talk.server}] {size} Queued mail for delivery"
+
+
+def _forward(talk: _Talk, letter: Letter, envelope: _Envelope) -> None:
+    for recipient in {address.lower(): address for address in envelope.recipients}.values():
+        talk.world.of(Post).forward(letter, recipient)
+
+
+_AT_ONCE: Mapping[str, Callable[[_Talk, str], str]] = {
+    "EHLO": _extended_hello,
+    "HELO": _hello,
+    "STARTTLS": _starttls,
+    "MAIL": _sender,
+    "RCPT": _recipient,
+    "RSET": _reset,
+    "NOOP": lambda _talk, _rest: "250 2.0.0 OK",
+    "QUIT": lambda _talk, _rest: _GOODBYE,
+}
+"""What is answered without hearing more."""
 
 
 @asynccontextmanager
-async def serve_greeting(host_name: str, tls: Contexts, faults: Faults) -> AsyncIterator[int]:
-    """Greet as an SMTP server of this name while the block runs, and give its port."""
-    post = _Post(host_name, tls, faults)
+async def serve_smtp(world: World, door: Door, authority: trustme.CA) -> AsyncIterator[int]:
+    """Be one of the tenant's mail servers while the block runs, and give its port on 127.0.0.1."""
+    tls = Contexts(authority, (door.name,))
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, ssl.SSLError, ValueError):  # the client broke off, or sent a line without end
-            if await post.connected(writer):
-                await post.converse(reader, writer)
+        talk = _Talk(world, door, reader, writer, tls)
+        try:
+            # The client broke off, or sent a line without end.
+            with suppress(ConnectionError, ssl.SSLError, ValueError):
+                if await admitted(world, "mail", writer):
+                    await _converse(talk)
+        finally:
+            if talk.user is not None:
+                talk.policy.submitting[talk.user.owner.mail] -= 1
 
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listening.bind(("127.0.0.1", 0))
-    async with serve_stream(serve, listening), losing(faults, "mail", lambda: "", (listening,)):
+    async with serve_stream(serve, listening), losing(world.faults, "mail", lambda: world.region, (listening,)):
         yield listening.getsockname()[1]

@@ -6,6 +6,11 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from agent.drill.faults import Tcp
+from agent.drill.hosting import reset_on_close
+from agent.drill.lossy import DROPS
+from agent.drill.world import World
+
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -33,3 +38,16 @@ async def serve_stream(serve: Serve, listening: socket.socket, tls: ssl.SSLConte
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+
+
+async def admitted(world: World, host: str, writer: asyncio.StreamWriter) -> bool:
+    """Say whether a connection to this host goes on; a fault resets it, or keeps it for ever in silence."""
+    source = str(writer.get_extra_info("peername")[0])
+    hits = world.faults.hits(host, Tcp, source=source, region=world.region)
+    broken = next((fault.effect for fault in hits if not (DROPS and fault.effect == Tcp("timeout"))), None)
+    if broken is not None and broken != Tcp("reset"):
+        await asyncio.Event().wait()
+    if broken is not None:
+        reset_on_close(writer.get_extra_info("socket").fileno())
+        writer.transport.abort()
+    return broken is None

@@ -18,8 +18,9 @@ from agent.drill.entra.metadata import metadata_site
 from agent.drill.entra.site import login_site
 from agent.drill.faults import Dns
 from agent.drill.graph import transfer
-from agent.drill.hosting import Contexts, Site, serve_site
-from agent.drill.mail import serve_greeting
+from agent.drill.hosting import Site, serve_site
+from agent.drill.imap import serve_imap
+from agent.drill.mail import SUBMISSION, Door, serve_smtp
 from agent.drill.nameserver import serve_names
 from agent.drill.outage import Outage, schedule
 from agent.drill.portals import portal_sites
@@ -38,7 +39,9 @@ class Tenant:
     secret_file: Path
     config: Path
     dns: int
-    smtp: int
+    mx: int
+    submission: int
+    imap: int
 
 
 async def _control_page(_request: web.BaseRequest) -> web.Response:
@@ -77,20 +80,22 @@ async def tenant(folder: Path, world: World | None = None) -> AsyncIterator[Tena
         for site in _sites(here):
             await stack.enter_async_context(serve_site(here, site, authority))
         dns = await stack.enter_async_context(serve_names(zone_of(here), lambda name: here.faults.first(Dns, "dns", name=name)))
-        smtp = await stack.enter_async_context(serve_greeting(MAIL_HOST, Contexts(authority, (MAIL_HOST,)), here.faults))
-        yield _with_files(here, authority, folder, dns, smtp)
+        mx = await stack.enter_async_context(serve_smtp(here, Door(MAIL_HOST), authority))
+        submission = await stack.enter_async_context(serve_smtp(here, SUBMISSION, authority))
+        imap = await stack.enter_async_context(serve_imap(here, authority))
+        made = Tenant(here, folder / "authority.pem", folder / "client_secret", folder / "tenant.yml", dns, mx, submission, imap)
+        _write_files(made, authority, folder)
+        yield made
 
 
-def _with_files(world: World, authority: trustme.CA, folder: Path, dns: int, smtp: int) -> Tenant:
+def _write_files(made: Tenant, authority: trustme.CA, folder: Path) -> None:
     """Write authority, secret and configuration."""
-    made = Tenant(world, folder / "authority.pem", folder / "client_secret", folder / "tenant.yml", dns, smtp)
     authority.cert_pem.write_to_path(str(made.ca_file))
     made.secret_file.unlink(missing_ok=True)
     with os.fdopen(os.open(made.secret_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ALONE), "w", encoding="utf-8") as file:
-        file.write(world.secret)
+        file.write(made.world.secret)
     template = Template((resources.files("agent.drill") / "tenant.yml").read_text(encoding="utf-8"))
     made.config.write_text(template.substitute(_words(made, folder)), encoding="utf-8")
-    return made
 
 
 def _words(made: Tenant, folder: Path) -> Mapping[str, str | int]:
@@ -104,7 +109,9 @@ def _words(made: Tenant, folder: Path) -> Mapping[str, str | int]:
         "tenant_id": world.tenant_id,
         "client_id": world.app_id,
         "dns": made.dns,
-        "smtp": made.smtp,
+        "mx": made.mx,
+        "submission": made.submission,
+        "imap": made.imap,
         "control_port": world.address("control").rpartition(":")[2],
         **{host: world.address(host) for host in ("login", "graph", "exchange")},
         **{host.replace("-", "_"): world.url(host) for host in urls},
