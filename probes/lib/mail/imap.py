@@ -20,8 +20,9 @@ from probes.lib.mail.access import Account, Security, Server, check_login
 from probes.lib.mail.ends import Folder, Found, Mailbox
 from probes.lib.mail.imap_data import Fetched, Listed, search_date
 from probes.lib.mail.imap_session import Idle, ImapSession, Selected, sign_in
-from probes.lib.mail.letter import HEADER, Letter, tag_in, unfolded
+from probes.lib.mail.letter import HEADER, Letter, tag_in
 from probes.lib.mail.looks import looks
+from probes.lib.mail.ours import header_text, is_wanted, may_report
 from probes.lib.mail.report import Report, report_in
 from probes.lib.resolve import ascii_host
 from probes.lib.tls import Trust
@@ -32,8 +33,6 @@ MOST = 100
 """Most messages of ours that one look brings along."""
 REPORT_BYTES = 1 << 16
 """Bytes of a delivery report that are read."""
-LITTER_SECONDS = 86_400
-"""Age from which something of ours that nobody remembers is litter."""
 IDLE_SECONDS = 30.0
 """Longest that IDLE is trusted without a look: some servers forget to tell. It is below the 29 minutes of RFC 2177 as well."""
 
@@ -43,6 +42,8 @@ HEADERS = "BODY.PEEK[HEADER]"
 """What is asked of a message that may be ours."""
 MARKS = f"BODY.PEEK[HEADER.FIELDS ({HEADER} Message-ID In-Reply-To References Subject Content-Type)]"
 """What tells whose a message is."""
+
+_REPORTS = 'HEADER Content-Type "multipart/report"'
 
 T = TypeVar("T")
 _SPECIAL = {Folder.JUNK: "\\junk", Folder.SENT: "\\sent", Folder.DELETED: "\\trash"}
@@ -239,7 +240,7 @@ class ImapMailbox:
         before, self._looked = self._looked, perf_counter()
         came = await self._new(session)
         self._new_from = max((message.uid + 1 for message in came), default=self._new_from)
-        message = next((message for message in came if _tag(message) == letter.tag and not _may_report(message)), None)
+        message = next((message for message in came if _tag(message) == letter.tag and not may_report(message.body)), None)
         if message is None:
             return None
         seen = announced or session.wire.heard
@@ -263,10 +264,12 @@ class ImapMailbox:
         marked = await session.newest(NEWEST, MARKS)
         if session.exists > NEWEST:
             marked += await _searched(ctx, session, tags, {message.uid for message in marked})
-        ours = [message for message in marked if _is_wanted(_tag(message), message, tags) and not _may_report(message)]
+        ours = [message for message in marked if is_wanted(_tag(message), message.came, tags) and not may_report(message.body)]
         found = [_found(session, folder, message, _tag(message)) for message in await _whole(session, ours[-MOST:])]
-        reports = [(message, await _report(session, message)) for message in [one for one in marked if _may_report(one)][-MOST_REPORTS:]]
-        wanted = ((message, report) for message, report in reports if report and _is_wanted(report.tag, message, tags))
+        reports = [
+            (message, await _report(session, message)) for message in [one for one in marked if may_report(one.body)][-MOST_REPORTS:]
+        ]
+        wanted = ((message, report) for message, report in reports if report and is_wanted(report.tag, message.came, tags))
         return found + [_found(session, folder, message, report.tag, report=report) for message, report in wanted]
 
     async def _removed(self, ctx: Context, found: Sequence[Found]) -> None:
@@ -325,8 +328,10 @@ def _criteria(tags: Collection[str]) -> Iterator[str]:
     for tag in tuple(tags)[:MOST]:
         name = f'"fogbell.{tag}"'
         yield f'OR OR HEADER {HEADER} "{tag}" HEADER Message-ID {name} OR HEADER In-Reply-To {name} HEADER References {name}'
+        yield f"{_REPORTS} TEXT {name}"
     if not tags:
         yield f'BEFORE {search_date(time.time())} HEADER {HEADER} ""'
+        yield f'BEFORE {search_date(time.time())} {_REPORTS} TEXT "fogbell."'
 
 
 async def _whole(session: ImapSession, messages: Sequence[Fetched]) -> list[Fetched]:
@@ -338,24 +343,8 @@ async def _report(session: ImapSession, message: Fetched) -> Report | None:
     return report_in(told[0].body) if told else None
 
 
-def _is_wanted(tag: str, message: Fetched, tags: Collection[str]) -> bool:
-    if tags:
-        return tag in tags
-    return bool(tag) and message.came is not None and time.time() - message.came > LITTER_SECONDS
-
-
-def _may_report(message: Fetched) -> bool:
-    """Say whether a header could be a delivery report's."""
-    kinds = (value.lower() for name, value in unfolded(_text(message)) if name == "content-type")
-    return any(kind.startswith("multipart/report") for kind in kinds) or report_in(message.body) is not None
-
-
 def _tag(message: Fetched) -> str:
-    return tag_in(_text(message))
-
-
-def _text(message: Fetched) -> str:
-    return message.body.decode(errors="backslashreplace")
+    return tag_in(header_text(message.body))
 
 
 def _found(
@@ -370,7 +359,7 @@ def _found(
 ) -> Found:
     key = _key(session, str(message.uid))
     when = session.wire.heard if seen is None else seen
-    return Found(tag, key, folder, _text(message), message.came, when, granularity, report)
+    return Found(tag, key, folder, header_text(message.body), message.came, when, granularity, report)
 
 
 def _key(session: ImapSession, uid: str) -> str:
