@@ -22,10 +22,10 @@ def _each(reason: Reason, numbers: str, *, resource: bool = False) -> dict[int, 
 
 
 FAULTS: dict[int, Fault] = {
-    # The secret or certificate is over, or not known (any more); an assertion whose times do not fit.
-    **_each(Reason.CREDENTIAL_EXPIRED, "7000222 700027 50012 500133 50013 700024"),
-    # A wrong secret, assertion or password, none at all, or a user who cannot sign in with one.
-    **_each(Reason.CREDENTIAL_INVALID, "7000215 70002 7000218 700025 700030 50126 50053 50055 50057 50034 50027 700021 700023"),
+    # The secret is over; an assertion whose times do not fit.
+    **_each(Reason.CREDENTIAL_EXPIRED, "7000222 50012 500133 50013 700024"),
+    # A certificate that is not registered; a wrong secret, assertion or password, none at all, or a user who cannot sign in with one.
+    **_each(Reason.CREDENTIAL_INVALID, "700027 7000215 70002 7000218 700025 700030 50126 50053 50055 50057 50034 50027 700021 700023"),
     # The registration of the application with whom it trusts, the tenant's name, or the request itself.
     **_each(Reason.APP_CONFIG, "700016 700011 7000112 70001 900144 9002313 50194 9001023 50011 900561 700211 700212 700213"),
     **_each(Reason.APP_CONFIG, "90002 90038 900432 900382 50059"),

@@ -19,7 +19,7 @@ from probes.core.aadsts import ASSERTION_TIMES, FAULTS
 from probes.core.context import Context
 from probes.core.contract import Failed, Inconclusive, Stopped
 from probes.core.reasons import Reason
-from probes.lib.assertion import assertion
+from probes.lib.assertion import assertion, signer
 from probes.lib.http import Request, Response, Wanted, fetch
 from probes.lib.proxy import Route, route_to
 from probes.lib.retry_after import moment, retry_after
@@ -146,7 +146,10 @@ async def ask(ctx: Context, tenant: Tenant, proof: Proof, resource: str, path: s
     ctx.hide(form.get("client_assertion", ""))
     response = await post(ctx, tenant, path, form)
     judge = _reason if proof.kind == "grant" else _reason_of_app
-    return _given(ctx, response, judge, (proof.value, form.get("client_assertion", "")))
+    try:
+        return _given(ctx, response, judge, (proof.value, form.get("client_assertion", "")))
+    except Failed as failed:
+        raise _about_certificate(failed, proof) from failed
 
 
 async def post(ctx: Context, tenant: Tenant, path: str, form: Mapping[str, str]) -> Response:
@@ -206,6 +209,17 @@ async def _exchange(ctx: Context, tenant: Tenant, request: Request, route: Route
 
 def _endpoint(tenant: Tenant, path: str) -> str:
     return f"https://{tenant.where.login}{path.format(tenant=tenant.tenant_id)}"
+
+
+def _about_certificate(failed: Failed, proof: Proof) -> Failed:
+    """Say that our certificate has ended where that is why: Entra says the same of one that was never registered."""
+    if failed.reason is not Reason.CREDENTIAL_INVALID or proof.kind != "certificate":
+        return failed
+    end = signer(proof.value).not_after
+    if end > time.time():
+        return failed
+    message = f"our certificate has ended on {time.strftime('%Y-%m-%d', time.gmtime(end))}; {failed.message}"
+    return Failed(Reason.CREDENTIAL_EXPIRED, message, code=failed.code)
 
 
 def _form(tenant: Tenant, proof: Proof, resource: str, path: str) -> dict[str, str]:

@@ -63,16 +63,17 @@ async def want(ctx: Context, of: Tenant, resource: str = "", **how: bool) -> Tok
 
 
 @cache
-def certificate(name: str = "fogbell", bits: int = 2048) -> str:
-    """Return a certificate and its key as one PEM text, made once for each name."""
+def certificate(name: str = "fogbell", bits: int = 2048, days: int = 30) -> str:
+    """Return a certificate of so many days from now and its key as one PEM text, made once for each."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
     plain = PrivateFormat.PKCS8, NoEncryption()
-    return self_signed(key, name).public_bytes(Encoding.PEM).decode() + key.private_bytes(Encoding.PEM, *plain).decode()
+    return self_signed(key, name, days).public_bytes(Encoding.PEM).decode() + key.private_bytes(Encoding.PEM, *plain).decode()
 
 
-def self_signed(key: Any, name: str) -> x509.Certificate:
+def self_signed(key: Any, name: str, days: int = 30) -> x509.Certificate:
     """Sign a certificate of `key` with itself."""
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = dt.datetime.now(dt.UTC)
-    builder = x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number(), now, now + dt.timedelta(days=30))
+    end = dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
+    begin = min(end - dt.timedelta(days=1), dt.datetime.now(dt.UTC))
+    builder = x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number(), begin, end)
     return builder.sign(key, hashes.SHA256())

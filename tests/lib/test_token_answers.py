@@ -13,18 +13,18 @@ from aiohttp import web
 from probes.core.aadsts import FAULTS
 from probes.core.codes import known
 from probes.core.context import Context
-from probes.core.contract import Failed, Inconclusive, Stopped
+from probes.core.contract import Failed, Inconclusive, Secret, Stopped
 from probes.core.reasons import BLAME, Blame, Reason
 from probes.lib.grants import Grant, Grants, grant_path
 from probes.lib.tenant import Tenant
 from tests.fakes import hostile
 from tests.fakes.certificates import Flaw, server_context
 from tests.fakes.identity import Answer, Asked, given, identity, jwt, refused
-from tests.lib.signing_in import SECRET, run, shared, tenant, want
+from tests.lib.signing_in import SECRET, by, certificate, run, shared, tenant, want
 
 CLASSES = {
-    Reason.CREDENTIAL_EXPIRED: "7000222 700027 50012 500133 50013 700024",
-    Reason.CREDENTIAL_INVALID: "7000215 70002 7000218 700025 700030 50126 50053 50055 50057 50034 50027 700021 700023",
+    Reason.CREDENTIAL_EXPIRED: "7000222 50012 500133 50013 700024",
+    Reason.CREDENTIAL_INVALID: "700027 7000215 70002 7000218 700025 700030 50126 50053 50055 50057 50034 50027 700021 700023",
     Reason.APP_CONFIG: "700016 700011 7000112 70001 500011 70011 28002 1002 700022 650056 650057 65005 900144 9002313 50194 9001023 "
     "50011 900561 700211 700212 700213 90002 90038 900432 900382 50059",
     Reason.CONSENT: "65001 90094 90008 65004",
@@ -99,6 +99,14 @@ async def test_each_number_has_its_reason_for_a_person_too(number: int, reason: 
         with pytest.raises(Stopped) as raised:
             await want(run(among), of, delegated=True)
     assert raised.value.reason is reason
+
+
+@pytest.mark.parametrize(("days", "reason"), [(30, Reason.CREDENTIAL_INVALID), (-3, Reason.CREDENTIAL_EXPIRED)], ids=["not known", "over"])
+async def test_a_certificate_that_is_not_known_is_told_from_one_that_has_ended(days: int, reason: Reason) -> None:
+    async with identity(lambda _: refused(700027, 401, "invalid_client")) as server:
+        error, _ = await stopped_at(tenant(server.host, by(certificate=Secret(inline=certificate(days=days)))))
+    assert (error.reason, error.code) == (reason, "AADSTS700027")
+    assert ("our certificate has ended on " in error.message) == (days < 0)
 
 
 async def test_a_number_is_found_in_the_description_too() -> None:

@@ -83,7 +83,7 @@ async def test_by_certificate(place: Place) -> None:
 
 
 async def test_a_certificate_that_was_never_registered_is_refused(place: Place) -> None:
-    assert await place.reason(by(certificate=Secret(inline=certificate()))) is Reason.CREDENTIAL_EXPIRED
+    assert await place.reason(by(certificate=Secret(inline=certificate()))) is Reason.CREDENTIAL_INVALID
 
 
 async def test_by_a_token_of_another_issuer(place: Place) -> None:
