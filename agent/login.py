@@ -24,7 +24,7 @@ from probes.lib.tenant import Tenant
 Say = Callable[[str], None]
 
 _OK = 200
-_INTERVAL, _SLOWER, _SLOWEST = 5.0, 5.0, 60.0
+_INTERVAL, _SLOWER, _SLOWEST, _FASTEST = 5.0, 5.0, 60.0, 1.0
 _LONGEST_WAIT = 1800.0
 _ATTEMPT_SECONDS = 20.0
 _LARGEST = 1e9
@@ -37,7 +37,7 @@ _PUBLIC = "; in the app registration, under Authentication, allow public client 
 
 @dataclass(frozen=True, slots=True)
 class _Code:
-    """A device code. `expires` is by the loop's clock, `interval` in seconds."""
+    """A device code. `expires` is by the loop's clock, `interval` in seconds: RFC 8628 has 5 for the default, and no floor."""
 
     value: str = field(repr=False)
     user_code: str
@@ -55,18 +55,27 @@ async def login(name: str, tenant: Tenant, scopes: Iterable[str], shared: Shared
     """
     path = grant_path(shared.state_dir, name)
     ctx = Context("login", shared, name)
+    try:
+        grant, good_for = await _grant_by_code(ctx, tenant, scopes, say)
+    except Stopped as stopped:
+        stopped.reword(shown(ctx.masked(stopped.message)))
+        raise
+    if not await shared.part(Grants).keep(path, grant):
+        raise Failed(Reason.AGENT_RESOURCES, f"the sign-in could not be stored in {path}")
+    say(f"Signed in as {shown(grant.user) or 'somebody whose name the token does not tell'}. {good_for}")
+    say(f"Permissions: {shown(grant.scopes) or 'none'}. Stored in {path}")
+    return grant
+
+
+async def _grant_by_code(ctx: Context, tenant: Tenant, scopes: Iterable[str], say: Say) -> tuple[Grant, str]:
+    """Let a person sign in; return the grant, and until when it is good in a sentence."""
     code = await _code(ctx, tenant, " ".join(scopes))
-    say(f"To sign in as the probe user of {name}, open {code.address} in any browser and enter the code {code.user_code}")
+    say(f"To sign in as the probe user of {ctx.tenant}, open {code.address} in any browser and enter the code {code.user_code}")
     say(f"The code is good for {_minutes(code.expires - _now())}; waiting. Ctrl-C to give up.")
     answer, body = await _signed_in(ctx, tenant, code, say)
     if not answer.refresh_token:
         raise Failed(Reason.PROTOCOL_ERROR, "the answer holds no refresh token: has offline_access been consented to?")
-    grant = _grant(tenant, answer, body)
-    if not await shared.part(Grants).keep(path, grant):
-        raise Failed(Reason.AGENT_RESOURCES, f"the sign-in could not be stored in {path}")
-    say(f"Signed in as {shown(grant.user) or 'somebody whose name the token does not tell'}. {_good_for(body)}")
-    say(f"Permissions: {shown(grant.scopes) or 'none'}. Stored in {path}")
-    return grant
+    return _grant(tenant, answer, body), _good_for(body)
 
 
 def scopes_for(tenant: Tenant, name: str, jobs: Iterable[Job]) -> tuple[str, ...]:
@@ -93,8 +102,9 @@ async def _code(ctx: Context, tenant: Tenant, scope: str) -> _Code:
     if not all(isinstance(text, str) and text for text in texts):
         raise Failed(Reason.PROTOCOL_ERROR, "the answer is no device code")
     value, user_code, address = map(str, texts)
+    ctx.hide(value)
     life, interval = _number(body, "expires_in", 900.0), _number(body, "interval", _INTERVAL)
-    return _Code(value, shown(user_code), shown(address), _now() + min(life, _LONGEST_WAIT), min(interval, _SLOWEST))
+    return _Code(value, shown(user_code), shown(address), _now() + min(life, _LONGEST_WAIT), max(_FASTEST, min(interval, _SLOWEST)))
 
 
 async def _signed_in(ctx: Context, tenant: Tenant, code: _Code, say: Say) -> tuple[Given, Mapping[str, Any]]:
@@ -110,7 +120,7 @@ async def _signed_in(ctx: Context, tenant: Tenant, code: _Code, say: Say) -> tup
         except Stopped as stopped:
             if not _is_passing(stopped):
                 raise
-            say(f"{stopped.message}; going on")
+            say(f"{shown(ctx.masked(stopped.message))}; going on")
             interval = min(interval + _SLOWER, _SLOWEST)
             continue
         if answer is not None:
@@ -126,7 +136,7 @@ async def _asked(ctx: Context, tenant: Tenant, code: _Code) -> tuple[Given | Non
         async with asyncio.timeout(_ATTEMPT_SECONDS):
             response = await post(ctx, tenant, TOKEN_PATH, form)
         body = json_of(response)
-        error = body.get("error")
+        error = str(body.get("error"))
         if error in {"authorization_pending", "slow_down"}:
             return None, body
         if error in _DENIED:

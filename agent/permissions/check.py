@@ -10,6 +10,7 @@ from probes.core.context import Context, Shared
 from probes.core.contract import Failed, Stopped
 from probes.core.needs import Api, Grant
 from probes.core.reasons import Reason
+from probes.core.text import shown
 from probes.lib.tokens import token_for
 
 SECONDS = 30.0
@@ -32,7 +33,7 @@ async def _comparison(demand: Demand, shared: Shared, api: Api, grant: Grant) ->
         found = compared(demand, api, grant, await _held(demand, shared, api, grant))
     except Stopped as stopped:
         is_there = stopped.reason is not Reason.APP_CONFIG
-        return Comparison(api, grant, problem=f"{stopped.reason}: {stopped.message}") if is_needed or is_there else None
+        return Comparison(api, grant, problem=f"{stopped.reason}: {shown(stopped.message)}") if is_needed or is_there else None
     return found if is_needed or not found.is_right else None
 
 

@@ -133,6 +133,10 @@ class Stopped(Exception):  # noqa: N818 - reads as what happened
         self.step = step
         self.retry_after = retry_after
 
+    def reword(self, message: str) -> None:
+        """Say it in other words."""
+        self.message, self.args = message, (message,)
+
 
 class Failed(Stopped):
     """The thing probed does not work."""

@@ -263,7 +263,7 @@ class Tokens:
             token = await self._asked(ctx, wish)
         except Stopped as stopped:
             # Later runs tell it as well, and know nothing of what this request carried.
-            stopped.message = ctx.masked(stopped.message)
+            stopped.reword(ctx.masked(stopped.message))
             self._remember(line, wish.resource, stopped, asked)
             return stopped
         else:

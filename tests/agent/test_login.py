@@ -99,6 +99,39 @@ async def test_the_interval_is_the_servers(tmp_path: Path) -> None:
     assert asked_at(server) == [0, 7, 14]
 
 
+@pytest.mark.parametrize(
+    ("interval", "asked"),
+    [(1e-9, [0, 1, 2]), (-1, [0, 5, 10]), ("x", [0, 5, 10]), (1e6, [0, 60, 120])],
+    ids=["none", "negative", "no number", "long"],
+)
+@pytest.mark.looptime
+async def test_an_interval_that_nobody_means_is_bounded(tmp_path: Path, interval: object, asked: list[float]) -> None:
+    async with identity(answering(pending, signed_in, code=CODE | {"interval": interval})) as server:
+        await signing_in(server, tmp_path)
+    assert asked_at(server) == asked
+
+
+@pytest.mark.looptime
+async def test_nothing_that_a_terminal_obeys_and_no_secret_comes_out_of_a_sign_in(tmp_path: Path) -> None:
+    said: list[str] = []
+    hostile = "\x1b]0;gone\x07\x1b[2JSigned in; Y2FuYXJ5LWRldmljZS1jb2Rl"
+
+    def down() -> web.Response:
+        return web.json_response({"error": "x", "error_description": "\x1b[2Jgone"}, status=503)
+
+    def refusal(text: str) -> Callable[[], web.Response]:
+        return lambda: web.json_response({"error": "invalid_grant", "error_description": text}, status=400)
+
+    async with identity(answering(down, refusal("\x1b]0;gone\x07"))) as server:
+        with pytest.raises(Stopped) as stopped:
+            await signing_in(server, tmp_path, said)
+    assert "\x1b" not in "".join([stopped.value.message, *said])
+    assert any("gone; going on" in line for line in said)
+    async with identity(answering(refusal(hostile))) as server:
+        with pytest.raises(Stopped, match="it repeats a secret"):
+            await signing_in(server, tmp_path)
+
+
 @pytest.mark.looptime
 async def test_an_overloaded_provider_is_asked_again_later(tmp_path: Path) -> None:
     said: list[str] = []
@@ -118,6 +151,8 @@ async def test_an_overloaded_provider_is_asked_again_later(tmp_path: Path) -> No
         pytest.param(lambda: refused(7000218, 401, "invalid_client"), "allow public client flows", id="no public client"),
         pytest.param(lambda: refused(53003, 400, "invalid_grant"), "AADSTS53003", id="conditional access"),
         pytest.param(given, "offline_access", id="no refresh token"),
+        pytest.param(lambda: web.json_response({"error": ["authorization_pending"]}, status=400), "status 400", id="a list for an error"),
+        pytest.param(lambda: web.json_response({"error": {"code": "x"}}, status=400), "status 400", id="an object for an error"),
     ],
 )
 @pytest.mark.looptime
@@ -138,9 +173,10 @@ async def test_an_answer_that_is_no_code_breaks_the_protocol(tmp_path: Path, bod
     assert failed.value.reason is Reason.PROTOCOL_ERROR
 
 
+@pytest.mark.looptime
 async def test_a_disk_that_refuses_is_told(tmp_path: Path) -> None:
     (tmp_path / "grants").write_text("no folder")
-    async with identity(answering(signed_in, code=CODE | {"interval": 0.01})) as server:
+    async with identity(answering(signed_in, code=CODE | {"interval": 1})) as server:
         with pytest.raises(Failed, match="could not be stored"):
             await signing_in(server, tmp_path)
 
@@ -217,7 +253,7 @@ async def command(path: Path) -> "asyncio.subprocess.Process":
 
 
 async def test_the_command_signs_in_and_ends_with_0(tmp_path: Path) -> None:
-    async with identity(answering(pending, signed_in, code=CODE | {"interval": 0.05})) as server:
+    async with identity(answering(pending, signed_in, code=CODE | {"interval": 1})) as server:
         process = await command(configuration(tmp_path, server.host))
         said, _ = await process.communicate()
     assert process.returncode == 0, said
@@ -227,7 +263,7 @@ async def test_the_command_signs_in_and_ends_with_0(tmp_path: Path) -> None:
 
 
 async def test_a_refusal_ends_with_1_and_one_sentence(tmp_path: Path) -> None:
-    async with identity(answering(lambda: refused(0, 400, "access_denied"), code=CODE | {"interval": 0.05})) as server:
+    async with identity(answering(lambda: refused(0, 400, "access_denied"), code=CODE | {"interval": 1})) as server:
         process = await command(configuration(tmp_path, server.host))
         said, _ = await process.communicate()
     assert process.returncode == 1
@@ -241,7 +277,7 @@ async def test_ctrl_c_gives_up_plainly(tmp_path: Path) -> None:
     def answer(asked: Asked) -> web.Response:
         if not asked.path.endswith("/devicecode"):
             waiting.set()
-        return answering(pending, code=CODE | {"interval": 0.05})(asked)
+        return answering(pending, code=CODE | {"interval": 1})(asked)
 
     async with identity(answer) as server:
         process = await command(configuration(tmp_path, server.host))

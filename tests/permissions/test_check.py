@@ -165,6 +165,16 @@ async def test_a_token_that_cannot_be_read_is_no_proof_of_anything(tmp_path: Pat
     assert [one.problem.partition(":")[0] for one in found] == ["content_mismatch", "content_mismatch"]
 
 
+async def test_nothing_that_a_terminal_obeys_comes_out_of_a_comparison(tmp_path: Path) -> None:
+    def hostile(_: Asked) -> web.Response:
+        return web.json_response({"error": "invalid_client", "error_description": "AADSTS7000215: \x1b[2Jgone"}, status=401)
+
+    async with identity(hostile) as server:
+        found = await check.comparisons(health_at(server.host, tmp_path), of_this_machine(lambda _: "hunter2", {}, None))
+    assert "gone" in found[0].problem
+    assert all(one.problem.isprintable() for one in found)
+
+
 async def test_a_token_that_does_not_come_is_waited_for_only_so_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def silent(_: Asked) -> web.Response:
         await asyncio.Event().wait()
