@@ -85,7 +85,7 @@ _TEMPLATES = Environment(
     keep_trailing_newline=True,
     autoescape=False,  # noqa: S701 - shell scripts, not HTML; words are quoted by the filters
 )
-_TEMPLATES.filters |= {"ps": quoted, "ps_list": listed, "sh_list": shlex.join, "in_a_line": shown}
+_TEMPLATES.filters |= {"ps": quoted, "ps_list": listed, "sh": shlex.quote, "sh_list": shlex.join, "in_a_line": shown}
 
 
 def powershell(demand: Demand) -> str:

@@ -131,6 +131,12 @@ def test_the_path_of_a_certificate_cannot_leave_its_comment(tmp_path: Path) -> N
     assert not any(line.startswith("Remove-Item") for line in text.splitlines())
 
 
+def test_the_path_of_a_certificate_is_one_word_of_the_command_in_its_comment(tmp_path: Path) -> None:
+    credential = """certificate: {file: "/run/o'brien/$(rm x).pem"}"""
+    assert r"""# openssl x509 -in '/run/o'"'"'brien/$(rm x).pem' -out""" in commands(demand(tmp_path, HEALTH, credential), Shell.AZ)
+    assert r"""# openssl x509 -in '/run/o''brien/$(rm x).pem' -out""" in commands(demand(tmp_path, HEALTH, credential), Shell.POWERSHELL)
+
+
 def without_texts(text: str) -> str:
     """Return a PowerShell script without comments, here-strings and words in quotes."""
     text = re.sub(r"@'\n.*?\n'@", "''", text, flags=re.DOTALL)

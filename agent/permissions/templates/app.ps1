@@ -21,7 +21,7 @@ if (-not $sp) { $sp = New-MgServicePrincipal -AppId $app.AppId }
 {% if credential.certificate %}
 
 # {{ step() }}. Credential. The file is the certificate without its key:
-# openssl x509 -in {{ (credential.certificate.file or 'fogbell.pem') | in_a_line }} -out fogbell.cer
+# openssl x509 -in {{ (credential.certificate.file or 'fogbell.pem') | in_a_line | ps }} -out fogbell.cer
 $certificate = [Security.Cryptography.X509Certificates.X509Certificate2]::new((Resolve-Path 'fogbell.cer').Path)
 $added = @{ Type = 'AsymmetricX509Cert'; Usage = 'Verify'; Key = $certificate.RawData; DisplayName = 'fogbell' }
 Update-MgApplication -ApplicationId $app.Id -KeyCredentials (@($app.KeyCredentials | Where-Object { $_ }) + $added)

@@ -21,7 +21,7 @@ echo "client_id: $app"
 {% if credential.certificate %}
 
 # {{ step() }}. Credential. The file is the certificate without its key:
-# openssl x509 -in {{ (credential.certificate.file or 'fogbell.pem') | in_a_line }} -out fogbell.cer
+# openssl x509 -in {{ (credential.certificate.file or 'fogbell.pem') | in_a_line | sh }} -out fogbell.cer
 az ad app credential reset --id "$app" --append --cert @fogbell.cer --output none
 {% elif credential.secret %}
 
