@@ -4,6 +4,7 @@ Names are those of Microsoft's page "Microsoft Graph permissions reference".
 """
 
 _APPLICATION = """
+    Calendars.Read Calendars.ReadWrite
     AuditLogsQuery-Entra.Read.All Channel.Create Channel.Delete.All Channel.ReadBasic.All ChannelMember.Read.All
     ChannelMessage.Read.All Chat.Create Chat.Read.All Chat.ReadBasic.All Chat.ManageDeletion.All ChatMember.ReadWrite.All
     ChatMember.Read.All ChatMessage.Read.All Directory.Read.All Files.Read.All Files.ReadWrite.All Group.Read.All GroupMember.Read.All
@@ -17,6 +18,7 @@ _APPLICATION = """
 APPLICATION = frozenset(_APPLICATION.split())
 
 _DELEGATED = """
+    Calendars.Read Calendars.ReadWrite
     Channel.ReadBasic.All ChannelMessage.Read.All ChannelMessage.Send Chat.Create Chat.Read Chat.ReadBasic Chat.ReadWrite
     ChatMember.Read ChatMember.ReadWrite ChatMessage.Read ChatMessage.Send Files.Read Files.Read.All Files.ReadWrite Files.ReadWrite.All
     Group.Read.All Mail.Read Mail.ReadWrite Mail.Send OnlineMeetings.Read OnlineMeetings.ReadWrite Organization.Read.All Presence.Read

@@ -5,12 +5,12 @@ An area is a module with `OPERATIONS`; add it to `AREAS` in one line. The gate d
 
 from types import ModuleType
 
-from agent.drill.graph import chats, directory, files, gate, health, mail, meetings, presence, search, security, teams
+from agent.drill.graph import calendar, chats, directory, files, gate, health, mail, meetings, presence, search, security, teams
 from agent.drill.graph.frame import Operation
 from agent.drill.hosting import Site
 from agent.drill.world import World
 
-AREAS: tuple[ModuleType, ...] = (chats, directory, files, health, mail, meetings, presence, search, security, teams)
+AREAS: tuple[ModuleType, ...] = (calendar, chats, directory, files, health, mail, meetings, presence, search, security, teams)
 """The areas, alphabetical."""
 
 OPERATIONS: tuple[Operation, ...] = tuple(operation for area in AREAS for operation in area.OPERATIONS)

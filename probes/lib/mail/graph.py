@@ -1,8 +1,7 @@
 """Sending and receiving through Microsoft Graph.
 
 A letter goes out as MIME, because only so its Message-ID is ours and known before it is sent (learn.microsoft.com/graph/api/user-sendmail).
-202 means that a draft was stored; whatever goes wrong afterwards comes as a delivery report into the sender's inbox. Messages are named by
-immutable identifiers, which stay the same while a message moves between folders.
+202 means that a draft was stored; whatever goes wrong afterwards comes as a delivery report into the sender's inbox.
 """
 
 import asyncio
@@ -21,14 +20,15 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Settings
 from probes.core.needs import Permission, Scope, Service
 from probes.core.reasons import Reason
-from probes.lib.graph import Answer, call, items, segment
+from probes.lib.graph import call, items, segment
 from probes.lib.mail.ends import Accepted, Folder, Found, Mailbox, Outbox, SubmissionUncertain
+from probes.lib.mail.graph_calls import GraphCalls
 from probes.lib.mail.letter import Address, Letter, mime, tag_in, unfolded
 from probes.lib.mail.looks import looks
 from probes.lib.mail.report import MESSAGE_BYTES, Report, report_in
 from probes.lib.retry_after import moment
-from probes.lib.tenant import CLOUDS, Tenant, tenant_of
-from probes.lib.tokens import Token, token_for
+from probes.lib.tenant import tenant_of
+from probes.lib.tokens import token_for
 
 FOLDERS = {
     Folder.INBOX: "inbox",
@@ -39,24 +39,17 @@ FOLDERS = {
 }
 """Well-known names of the folders (learn.microsoft.com/graph/api/resources/mailfolder)."""
 
-_LASTING = ("Prefer", 'IdType="ImmutableId"')
 _SHOWN = "id,receivedDateTime,internetMessageId,subject,from,internetMessageHeaders"
 _AT_ONCE, _MOST_PAGES = 50, 10
-_LIST_BYTES = 16 << 20
-# Headers of one message are some 10 KB.
 _DAY, _SKEW = 86_400.0, 900.0
 # How far our clock and the server's may be apart.
 _LATER_LOOKS = 4.0
 # Seconds without the letter after which a message that only carries its tag is looked for as well: a reply, a rewritten Message-ID.
 _LAST_LOOK = 1.0
 # Seconds before the end of waiting at which to look once more.
-_DELETIONS = 3
-# To the deleted items, to the recoverable ones, for good.
 _REFUSED = frozenset({"ErrorMessageSizeExceeded", "ErrorInvalidRecipients", "ErrorMimeContentInvalidBase64String"})
 _PERHAPS_TAKEN = frozenset({"500", "502", "504"})
 _POSTMASTERS = ("microsoftexchange", "postmaster@", "mailer-daemon@")
-_NO_PERMANENT_DELETE = frozenset(CLOUDS[name].graph for name in ("gcc_high", "dod", "china"))
-# learn.microsoft.com/graph/api/message-permanentdelete: only in the global service.
 
 
 class GraphSend(Settings):
@@ -99,7 +92,7 @@ def outbox(settings: GraphSend) -> Outbox:
 
 def mailbox(settings: GraphReceive) -> Mailbox:
     """Return the end that looks into the mailbox of these settings."""
-    return _GraphMailbox(settings.mailbox)
+    return _GraphMailbox(GraphCalls(settings.mailbox))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,16 +144,13 @@ class _Watch:
 
 @dataclass(slots=True)
 class _GraphMailbox:
-    owner: str
-    _tenant: Tenant | None = None
-    _token: Token | None = None
+    _calls: GraphCalls
     _watches: dict[str, _Watch] = field(default_factory=dict)
 
     async def open(self, ctx: Context) -> None:
         """Get a token, and see that the inbox may be read before anything is sent."""
-        self._tenant = tenant_of(ctx)
-        self._token = await token_for(ctx, self._tenant)
-        await self._ask(ctx, "GET", "/mailFolders/inbox", query=(("$select", "id"),))
+        await self._calls.sign_in(ctx)
+        await self._calls.ask(ctx, "GET", "/mailFolders/inbox", query=(("$select", "id"),))
 
     async def arrival(self, ctx: Context, letter: Letter, until: float) -> Found | None:
         """Look as often as `looks` says; at first for the Message-ID, later for the tag as well."""
@@ -184,31 +174,17 @@ class _GraphMailbox:
         return found
 
     async def remove(self, ctx: Context, found: Sequence[Found]) -> None:
-        """Delete for good; where a cloud cannot do that at once, through the folders of what was deleted."""
+        """Delete for good."""
         for key in dict.fromkeys(one.key for one in found):
-            path = f"/messages/{segment(key)}"
-            if self._deletes_for_good and await self._removed(ctx, "POST", f"{path}/permanentDelete"):
-                continue
-            for _ in range(_DELETIONS):
-                if not await self._removed(ctx, "DELETE", path):
-                    break
+            await self._calls.remove(ctx, f"/messages/{segment(key)}")
 
     async def close(self) -> None:
         """Nothing is held between calls."""
 
-    @property
-    def _deletes_for_good(self) -> bool:
-        return self._tenant is not None and self._tenant.where.graph not in _NO_PERMANENT_DELETE
-
-    async def _removed(self, ctx: Context, method: str, path: str) -> bool:
-        """Say whether there was something that this call removed. 400, 405 and 501: this cloud does not know the call."""
-        accept = (204, 404, 400, 405, 501) if method == "POST" else (204, 404)
-        return (await self._ask(ctx, method, path, accept=accept, raw=True)).status == HTTPStatus.NO_CONTENT
-
     async def _look(self, ctx: Context, letter: Letter, watch: _Watch) -> dict[str, Any] | None:
         quoted = letter.message_id.replace("'", "''")
         query = (("$filter", f"internetMessageId eq '{quoted}'"), ("$select", _SHOWN), ("$top", "1"))
-        if found := items(await self._ask(ctx, "GET", "/mailFolders/inbox/messages", query=query)):
+        if found := items(await self._calls.ask(ctx, "GET", "/mailFolders/inbox/messages", query=query)):
             return found[0]
         if perf_counter() - watch.began < _LATER_LOOKS:
             return None
@@ -227,7 +203,7 @@ class _GraphMailbox:
                 ("$top", str(_AT_ONCE)),
                 *((("$skip", str(page * _AT_ONCE)),) if page else ()),
             )
-            answer = await self._ask(ctx, "GET", path, query=query, accept=(200, 404))
+            answer = await self._calls.ask(ctx, "GET", path, query=query, accept=(200, 404))
             found = items(answer) if answer.status == HTTPStatus.OK else []
             for message in found:
                 yield message
@@ -245,23 +221,8 @@ class _GraphMailbox:
 
     async def _report(self, ctx: Context, message: dict[str, Any]) -> Report | None:
         path, accept = f"/messages/{segment(_text(message, 'id'))}/$value", ("Accept", "*/*")
-        answer = await self._ask(ctx, "GET", path, accept=(200, 404), headers=(accept,), raw=True)
+        answer = await self._calls.ask(ctx, "GET", path, accept=(200, 404), headers=(accept,), raw=True)
         return report_in(answer.body[:MESSAGE_BYTES]) if answer.status == HTTPStatus.OK else None
-
-    async def _ask(self, ctx: Context, method: str, path: str, *, headers: tuple[tuple[str, str], ...] = (), **how: Any) -> Answer:
-        if self._tenant is None or self._token is None:
-            raise RuntimeError("the mailbox is not open")
-        return await call(
-            ctx,
-            self._tenant,
-            self._token,
-            Service.OUTLOOK,
-            method,
-            f"/users/{segment(self.owner)}{path}",
-            headers=(_LASTING, *headers),
-            limit=_LIST_BYTES,
-            **how,
-        )
 
 
 def _times(watch: _Watch, until: float) -> Iterator[float]:

@@ -198,8 +198,7 @@ async def test_nothing_is_left_behind_on_either_side_and_removing_twice_is_no_er
 
 
 @pytest.mark.parametrize("folder", ["inbox", "junkemail", "deleteditems", "recoverableitemsdeletions"])
-async def test_a_cloud_without_permanent_deletion_is_left_as_clean(here: Here, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph, "_NO_PERMANENT_DELETE", {here.tenant.where.graph})
+async def test_a_letter_is_removed_from_wherever_it_lies(here: Here, folder: str) -> None:
     letter = here.letter()
     await _put(here, 1, letter, folder=folder)
     await here.receiving.remove(here.ctx, await here.receiving.find(here.ctx, {letter.tag}, EVERYWHERE))

@@ -1,0 +1,53 @@
+"""Calls on one mailbox of Microsoft Graph, all by immutable identifiers: they stay the same while a thing moves between folders."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from probes.core.context import Context
+from probes.core.needs import Permission, Service
+from probes.lib.graph import Answer, call, segment, tell_missing
+from probes.lib.tenant import Tenant, tenant_of
+from probes.lib.tokens import Token, token_for
+
+_LASTING = ("Prefer", 'IdType="ImmutableId"')
+_LIST_BYTES = 16 << 20
+# Headers of one message are some 10 KB.
+_NOT_OFFERED = (400, 405, 501)
+_DELETIONS = 3
+# To the deleted items, to the recoverable ones, for good.
+
+
+@dataclass(slots=True)
+class GraphCalls:
+    """A mailbox, by the address of its `owner`, and who signed in to it."""
+
+    owner: str
+    _signed_in: tuple[Tenant, Token] | None = None
+
+    async def sign_in(self, ctx: Context, needs: tuple[Permission, ...] = ()) -> None:
+        """Get a token, and keep as evidence which of these permissions it lacks. Call it first."""
+        tenant = tenant_of(ctx)
+        token = await token_for(ctx, tenant)
+        tell_missing(ctx, token, needs)
+        self._signed_in = (tenant, token)
+
+    async def ask(self, ctx: Context, method: str, path: str, *, headers: tuple[tuple[str, str], ...] = (), **how: Any) -> Answer:
+        """Make one call; `path` begins behind the user, and the rest is as for `probes.lib.graph.call`."""
+        if self._signed_in is None:
+            raise RuntimeError("nobody has signed in to the mailbox")
+        where = f"/users/{segment(self.owner)}{path}"
+        return await call(ctx, *self._signed_in, Service.OUTLOOK, method, where, headers=(_LASTING, *headers), limit=_LIST_BYTES, **how)
+
+    async def remove(self, ctx: Context, path: str) -> None:
+        """Delete a message or an event for good. No error where it is gone already.
+
+        Where a cloud does not offer that (learn.microsoft.com/graph/api/message-permanentdelete lists those that do), it goes through the
+        folders of what was deleted.
+        """
+        accept = (204, 404, *_NOT_OFFERED)
+        if (await self.ask(ctx, "POST", f"{path}/permanentDelete", accept=accept, raw=True)).status == HTTPStatus.NO_CONTENT:
+            return
+        for _ in range(_DELETIONS):
+            if (await self.ask(ctx, "DELETE", path, accept=(204, 404), raw=True)).status != HTTPStatus.NO_CONTENT:
+                return
