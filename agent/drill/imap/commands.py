@@ -192,7 +192,8 @@ def _fetch(talk: Talk, asked: Asked) -> str:
 
 def _store(talk: Talk, asked: Asked) -> str:
     how = str(asked.words[1]).upper()
-    flags = {str(flag).capitalize() if str(flag).startswith("\\") else str(flag) for flag in asked.words[2]}
+    named = asked.words[2] if isinstance(asked.words[2], list) else [asked.words[2]]
+    flags = {re.sub(r"(?<=\\).*", lambda name: name[0].capitalize(), str(flag), count=1) for flag in named}
     if talk.selected.read_only:
         raise NoError("Mailbox is read-only.")
     for row in _chosen(talk, asked.words[0], by_uid=asked.by_uid):
