@@ -2,7 +2,20 @@
 
 from typing import Any
 
-from probes import dns, dns_m365_domain, endpoints, entra_signin, entra_token, graph_ping, http, portal, service_health, tcp
+from probes import (
+    dns,
+    dns_m365_domain,
+    endpoints,
+    entra_signin,
+    entra_token,
+    graph_ping,
+    http,
+    mail_roundtrip,
+    portal,
+    service_health,
+    smtp,
+    tcp,
+)
 from probes.core.contract import Probe
 
 REGISTRY: dict[str, Probe[Any]] = {
@@ -13,8 +26,10 @@ REGISTRY: dict[str, Probe[Any]] = {
     "entra_token": entra_token.PROBE,
     "graph_ping": graph_ping.PROBE,
     "http": http.PROBE,
+    "mail_roundtrip": mail_roundtrip.PROBE,
     "portal": portal.PROBE,
     "service_health": service_health.PROBE,
+    "smtp": smtp.PROBE,
     "tcp": tcp.PROBE,
 }
 """Kind, as written in YAML, to probe. Alphabetical."""

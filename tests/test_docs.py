@@ -22,6 +22,7 @@ from agent.docs.words import type_of
 from agent.exporter import CATALOGUE
 from agent.runner import run_once
 from probes import REGISTRY
+from probes.core.contract import always
 from probes.core.reasons import Reason
 from tests.agent.jobs import SHARED
 from tests.fakes.scripted import plays
@@ -115,18 +116,21 @@ def test_types_are_told_in_words(node: Node, words: str) -> None:
     assert type_of(node, {}) == words
 
 
-def with_tenant(text: str) -> str:
-    """Give a document whose probes are in the tenant contoso, and that shows nothing but them, the tenant of the example."""
-    document = yaml.safe_load(text)
-    if "tenants" in document or not any(probe.get("tenant") == "contoso" for probe in document["probes"]):
-        return text
-    tenants = yaml.safe_load((ROOT / "config/example.yml").read_text(encoding="utf-8"))["tenants"]
-    return f"{text}\n{yaml.safe_dump({'tenants': tenants})}"
+def with_surroundings(text: str) -> str:
+    """Give a document that shows nothing but probes what they take for granted: the example's tenant and its folder for what lasts."""
+    document, example = yaml.safe_load(text), yaml.safe_load((ROOT / "config/example.yml").read_text(encoding="utf-8"))
+    signs_in = any(probe.get("tenant") == "contoso" for probe in document["probes"])
+    missing = {"tenants"} if signs_in else set()
+    if any(REGISTRY[probe["kind"]].creates is always for probe in document["probes"]):
+        missing.add("state_dir")
+    return (
+        f"{text}\n{yaml.safe_dump({key: example[key] for key in sorted(missing - document.keys())})}" if missing - document.keys() else text
+    )
 
 
 @pytest.mark.parametrize("fence", DOCUMENTS, ids=lambda fence: fence.where)
 def test_a_configuration_in_markdown_loads(fence: Fence, tmp_path: Path) -> None:
-    assert load(configuration(tmp_path, with_tenant(fence.text)), secrets=False).jobs
+    assert load(configuration(tmp_path, with_surroundings(fence.text)), secrets=False).jobs
 
 
 def test_yaml_in_markdown_is_a_whole_configuration_or_marked_as_a_fragment() -> None:

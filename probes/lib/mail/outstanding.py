@@ -101,7 +101,7 @@ async def keep(ctx: Context, letter: Letter, state: State, accepted: float | Non
 
     """
     facts = (("state", str(state)), ("accepted", repr(accepted or letter.created)), ("from", letter.sender), ("to", letter.recipient))
-    await ctx.shared.ledger.record(ctx.probe, Artefact(letter.tag, "letter", letter.created, facts))
+    await ctx.shared.ledger.record(ctx.probe, Artefact(letter.tag, "message", letter.created, facts))
 
 
 async def note(ctx: Context, letter: Letter, state: State, accepted: float | None = None) -> None:
@@ -116,16 +116,20 @@ async def tidy(ctx: Context, boxes: Boxes, tag: str, seen: Sequence[Found] = ())
     `seen` is what the run itself saw of the letter. Ends before the deadline, and never fails: what could not be cleared away stays on the
     ledger and is counted.
     """
-    letters = _batch(ctx, tag)
+    if letters := _batch(ctx, tag):
+        await _look_for(ctx, boxes, letters, seen)
+    await _sweep(ctx, boxes)
+
+
+async def _look_for(ctx: Context, boxes: Boxes, letters: Sequence[Artefact], seen: Sequence[Found]) -> None:
     tags = {letter.id for letter in letters}
     received = await _cleared(ctx, boxes.receiving, tags, _RECEIVED, seen)
     sent = await _cleared(ctx, boxes.own, tags, _SENT) if boxes.own else []
-    waits = _waits(boxes.own, tags, sent)
+    waits = _waits(boxes.own, [letter.id for letter in letters if not letter.fact("copy")], sent)
     for letter in letters:
         if received is not None:
             found = [one for one in (*received, *(sent or ())) if one.tag == letter.id]
             await _settle(ctx, letter, found, waits.get(letter.id, 0.0))
-    await _sweep(ctx, boxes)
 
 
 def _waits(own: Own | None, tags: Collection[str], sent: Sequence[Found] | None) -> dict[str, float]:
@@ -178,14 +182,16 @@ async def _settle(ctx: Context, letter: Artefact, found: Sequence[Found], wait: 
     elif arrived and state == State.UNCERTAIN:
         ctx.evidence("submission", "uncertain; the letter has arrived all the same")
     is_over = bool(arrived) or returned or age > DAY or state == State.COPY
-    if is_over and age < wait:
-        await _wait_for_copy(ctx, letter)
-    elif is_over:
+    if is_over and age >= wait:
         await ctx.shared.ledger.strike(ctx.probe, letter.id)
+    elif is_over:
+        await _note_fact(ctx, letter, "state", State.COPY)
+    elif any(one.folder is Folder.SENT for one in found):
+        await _note_fact(ctx, letter, "copy", "cleared away")
 
 
-async def _wait_for_copy(ctx: Context, letter: Artefact) -> None:
-    facts = tuple((name, str(State.COPY) if name == "state" else value) for name, value in letter.facts)
+async def _note_fact(ctx: Context, letter: Artefact, name: str, value: str) -> None:
+    facts = tuple((dict(letter.facts) | {name: str(value)}).items())
     with suppress(Inconclusive):
         await ctx.shared.ledger.record(ctx.probe, Artefact(letter.id, letter.kind, letter.created, facts))
 

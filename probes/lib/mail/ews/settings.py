@@ -52,6 +52,7 @@ class EwsSend(EwsServer):
     """Send through EWS."""
 
     via: Literal["ews"]
+    """Through Exchange Web Services."""
     from_: str = Field(alias="from")
     """Mailbox to send from."""
     save_copy: bool = False
@@ -62,6 +63,7 @@ class EwsReceive(EwsServer):
     """Receive through EWS."""
 
     via: Literal["ews"]
+    """Through Exchange Web Services."""
     mailbox: str
     """Mailbox to look into."""
 

@@ -1,0 +1,199 @@
+"""Send a letter, wait for it, and say what became of it: how long it took, where it spent the time, or where it is.
+
+The two ends are set independently, so that one kind covers every direction.
+
+From inside to inside, what people do all day:
+
+```yaml
+probes:
+  - name: mail-inside
+    kind: mail_roundtrip
+    tenant: contoso
+    send: {via: graph, from: probe1@contoso.com}
+    receive: {via: graph, mailbox: probe2@contoso.com}
+```
+
+Inbound, as a sender on the internet has it: straight to the mail exchanger of the recipient's domain, without a login. The sender's domain
+should permit this machine's address (SPF), or the letter may be refused or junked:
+
+```yaml
+probes:
+  - name: mail-inbound
+    kind: mail_roundtrip
+    tenant: contoso
+    send: {via: smtp, direct: true, from: probe@example.org}
+    receive: {via: graph, mailbox: probe2@contoso.com}
+```
+
+Outbound, from the tenant to a mailbox elsewhere, where arrivals are seen as the server tells them (IMAP IDLE):
+
+```yaml
+probes:
+  - name: mail-outbound
+    kind: mail_roundtrip
+    tenant: contoso
+    send: {via: smtp, host: smtp.office365.com, from: probe1@contoso.com, oauth: true}
+    sent: {via: imap, host: outlook.office365.com, username: probe1@contoso.com, oauth: true}
+    receive: {via: imap, host: imap.example.org, username: probe@example.org, password: {env: PROBE_PASSWORD}}
+    junk: tolerate
+```
+
+An echo: out to a mailbox elsewhere that redirects, or answers with our subject or Message-ID in it, and back in. The letter says that it
+was generated (RFC 3834), so holiday notes and other polite robots do not answer it; a redirect is surest. Hops are those of what came back.
+What the mailbox elsewhere keeps is its own to remove:
+
+```yaml
+probes:
+  - name: mail-echo
+    kind: mail_roundtrip
+    tenant: contoso
+    send: {via: graph, from: probe1@contoso.com}
+    to: echo@example.org
+    receive: {via: graph, mailbox: probe2@contoso.com}
+    expect_within: 5m
+    interval: 15m
+    timeout: 6m
+```
+
+At an Exchange Server of one's own (EWS), or at any other mail server (submission and IMAP or POP3 with passwords):
+
+```yaml
+probes:
+  - name: mail-on-premises
+    kind: mail_roundtrip
+    send:
+      via: ews
+      url: https://mail.example.com/EWS/Exchange.asmx
+      from: probe1@example.com
+      username: probe1@example.com
+      password: {file: /run/secrets/probe1}
+      access: delegate
+    receive:
+      via: ews
+      url: https://mail.example.com/EWS/Exchange.asmx
+      mailbox: probe1@example.com
+      username: probe1@example.com
+      password: {file: /run/secrets/probe1}
+      access: delegate
+  - name: mail-at-the-provider
+    kind: mail_roundtrip
+    send: {via: smtp, host: mail.example.org, from: probe1@example.org, password: {env: PROBE1_PASSWORD}}
+    receive: {via: imap, host: mail.example.org, username: probe2@example.org, password: {env: PROBE2_PASSWORD}}
+```
+
+The run is ok when the letter lies in the inbox. Otherwise it fails, or is inconclusive, with one of these:
+
+| what became of it | reason | step |
+|---|---|---|
+| deferred at submission (4xx) | mail_deferred | submit |
+| rejected at submission (5xx) | mail_rejected | submit |
+| submission uncertain: the connection was lost after the letter was handed over | connection_reset, evidence `submission` | submit |
+| sender's or recipient's mailbox full | mailbox_full | submit or transit |
+| our own sending or receiving is limited | throttled (inconclusive) | sign_in, submit or transit |
+| a retired or forbidden way of signing in | blocked_by_policy | sign_in or submit |
+| came back: the delivery report says why | mail_bounced, with the report's status as code | transit |
+| in the junk folder | mail_junked, unless `junk: tolerate` | seen |
+| accepted and not there in time | mail_late | transit |
+| arrived, and slower than `expect_within` | too_slow | transit |
+
+A letter that arrives twice counts in `duplicates_total`. Waiting ends before the deadline, by a fifth of the timeout and at most 10 s, to
+look into junk and for a delivery report; both are looked at half-way, too.
+
+A late letter stays on the ledger of `state_dir`. Every later run, after its own round trip, so that its times are not touched, looks for
+up to 20 of them, whatever restarts lie between: one that has come is told in `late_seconds` and removed; one that has not within 24 hours,
+or that came back, counts in `lost_total`.
+
+Nothing is left behind: each letter is on the ledger before it is handed over, and is struck off when nothing of it is left in the
+receiving mailbox (inbox, junk, deleted and recoverable items, as far as its protocol shows them) and in the sender's (sent items, delivery
+reports), where that can be looked into. The first run of the agent and then one a day also remove whatever carries our mark and is older
+than a day. Clearing away happens after every run that could sign in, also a failed one; where it fails, that is counted and no run's
+reason. Where the ledger cannot be written nothing is sent, and the run is inconclusive (agent_resources).
+
+Sending via Graph needs the application permission Mail.Send, reading via Graph Mail.ReadWrite (which removes), both narrowed to the
+mailboxes; SMTP, IMAP and POP3 with `oauth` need SMTP.SendAsApp, IMAP.AccessAsApp and POP.AccessAsApp of Office 365 Exchange Online.
+With passwords no permission is needed. Use mailboxes that nobody else uses and that no litigation hold covers.
+"""
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from probes.core.context import Context
+from probes.core.contract import Layer, Measurement, Place, Probe, Settings, Workload, always
+from probes.lib.durations import Duration
+from probes.lib.mail.letter import Address, Template, new_letter
+from probes.lib.mail.outstanding import Boxes
+from probes.lib.mail.trip import Judgement, Trip, round_trip
+from probes.lib.mail.ways import Receive, Send, address_of, costs_of, mailbox_of, needs_of, outbox_of, own_of, signs_in
+from probes.lib.tls import EXPIRY
+
+
+class MailRoundtrip(Settings):
+    """How to send, where to wait, and what is good enough."""
+
+    send: Send
+    """How the letter is sent."""
+    receive: Receive
+    """The mailbox in which it is awaited."""
+    to: Address | None = None
+    """Address to send to, where it is not the receiving mailbox's own: an alias, or a mailbox elsewhere that redirects to it."""
+    sent: Receive | None = None
+    """The sender's own mailbox, for copies and delivery reports; `via: graph` and `via: ews` know it without this."""
+    message: Template = Template()
+    """How the letter reads."""
+    junk: Literal["fail", "tolerate"] = "fail"
+    """What it means when the letter lies in the junk folder."""
+    expect_within: Duration | None = None
+    """Longest time from acceptance until the letter is seen; without it any time is good enough before waiting ends."""
+
+    @model_validator(mode="after")
+    def _has_recipient(self) -> Self:
+        if not self.recipient:
+            raise ValueError("to is needed, because the user name of the receiving mailbox is no address")
+        return self
+
+    @property
+    def recipient(self) -> str:
+        """Address the letter goes to, "" where none is known."""
+        return self.to or address_of(self.receive)
+
+    @property
+    def ends(self) -> tuple[Send | Receive, ...]:
+        """All that the probe signs in to."""
+        return tuple(end for end in (self.send, self.receive, self.sent) if end is not None)
+
+
+async def run(ctx: Context, settings: MailRoundtrip) -> None:
+    """Write a letter and follow it."""
+    letter = new_letter(ctx.probe, settings.send.from_, settings.recipient, settings.message)
+    boxes = Boxes(mailbox_of(settings.receive), own_of(settings.send, settings.sent))
+    judgement = Judgement(settings.junk == "tolerate", settings.expect_within)
+    await round_trip(ctx, Trip(letter, outbox_of(settings.send), boxes, judgement))
+
+
+PROBE = Probe(
+    run,
+    MailRoundtrip,
+    place=lambda _: Place(Layer.MAIL_TRANSPORT, Workload.EXCHANGE),
+    steps=("sign_in", "submit", "transit", "seen", "headers", "cleanup"),
+    measurements=(
+        Measurement("accepted_to_delivered_seconds", "From acceptance to delivery, by the clocks of the mail servers."),
+        Measurement("delivered_to_visible_seconds", "From delivery until the letter could be seen in the mailbox."),
+        Measurement(
+            "look_granularity_seconds", "Time since the look before the one that saw the letter; 0 where the server told by itself."
+        ),
+        Measurement("clock_skew_seconds", "Largest step backwards between the clocks of the mail servers on the way."),
+        Measurement("hop_seconds", "Time that the letter spent on hops of this sort, by its Received headers.", ("hop",)),
+        Measurement("late_seconds", "How long the slowest of the letters found late by this run had taken since acceptance."),
+        Measurement("lost_total", "Letters that did not arrive within a day of acceptance, or came back after their run.", counter=True),
+        Measurement("duplicates_total", "Further arrivals of letters that arrived more than once.", counter=True),
+        Measurement(EXPIRY, "When the server's certificate expires, in Unix time; of several met in one run, the first to."),
+    ),
+    interval=300.0,
+    timeout=120.0,
+    floor=60.0,
+    tenant=lambda settings: any(map(signs_in, settings.ends)),
+    creates=always,
+    permissions=lambda settings: tuple(dict.fromkeys(need for end in settings.ends for need in needs_of(end))),
+    costs=lambda settings: costs_of(settings.send, settings.receive, settings.sent),
+)

@@ -1,0 +1,87 @@
+"""An agent that is killed in the middle of a round trip: the next start clears away what it left."""
+
+import asyncio
+import json
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.drill.faults import Drip, Fault, Faults, Where
+from agent.drill.graph.post import Post
+from agent.drill.world import World
+from agent.state import State
+from probes.lib.mail import graph
+from probes.lib.tenant import Tenant
+from tests.probes.tenants import simulated
+
+ROOT = Path(__file__).parents[2]
+
+
+class Telling(Faults):
+    """Faults that tell when the first of them has hit."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        super().__init__(now)
+        self.hit = asyncio.Event()
+
+    def hits(self, *args: Any, **asked: Any) -> tuple[Fault, ...]:
+        found = super().hits(*args, **asked)
+        if found:
+            self.hit.set()
+        return found
+
+
+def left(world: World) -> list[str]:
+    boxes = [world.of(Post).mailbox(person.mail) for person in world.people]
+    return [each.folder for box in boxes if box for each in box.messages.values() if each.folder in graph.FOLDERS.values()]
+
+
+async def start(state_dir: Path, tenant: Tenant, world: World) -> Process:
+    credential = {"secret": {"inline": world.secret}}
+    settings = {
+        "send": {"via": "graph", "from": world.people[0].mail},
+        "receive": {"via": "graph", "mailbox": world.people[1].mail},
+    }
+    told = tenant.model_dump(mode="json", exclude_defaults=True) | {"credential": credential}
+    arguments = [str(state_dir), json.dumps(told), json.dumps(settings)]
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.probes.one_letter", *arguments, stdout=PIPE, stderr=PIPE, cwd=ROOT
+    )
+
+
+@pytest.mark.parametrize(
+    ("operation", "unknown"),
+    # A letter of which nobody knows whether it was taken is looked for until it is a day old.
+    [("mail_send", ["sending"]), ("mail_list", []), ("mail_delete", [])],
+    ids=["while submitting", "while waiting", "while clearing away"],
+)
+async def test_what_a_killed_run_left_is_gone_after_the_next(tmp_path: Path, operation: str, unknown: list[str]) -> None:
+    world = World()
+    faults = world.faults = Telling(world.now)
+    async with simulated(tmp_path, world) as (_, tenant):
+        world.of(Post).delay = 0.1
+        faults.set(Fault(Drip(0), Where(operations=frozenset({operation}))))
+        first = await start(tmp_path, tenant, world)
+        async with asyncio.timeout(30):
+            await faults.hit.wait()
+        first.kill()
+        await first.communicate()
+        assert await on_the_ledger(tmp_path) == ["sending"]
+        faults.set()
+        second = await start(tmp_path, tenant, world)
+        out, complaints = await second.communicate()
+        assert (second.returncode, complaints) == (0, b"")
+        assert json.loads(out) == {"outcome": "ok", "message": "", "cleanup_failed": False, "outstanding": unknown}
+        assert left(world) == []
+
+
+async def on_the_ledger(state_dir: Path) -> list[str]:
+    state = State(state_dir)
+    await state.open()
+    found = [kept.fact("state") for _, kept in state.artefacts()]
+    await state.close()
+    return found
