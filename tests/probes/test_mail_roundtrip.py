@@ -217,6 +217,7 @@ WAYS_TO_SEND: dict[str, dict[str, Any]] = {
 WAYS_TO_RECEIVE: dict[str, dict[str, Any]] = {
     "graph": {"via": "graph", "mailbox": "b@contoso.example"},
     "imap": {"via": "imap", "host": "outlook.office365.com", "username": "b@contoso.example", "oauth": True},
+    "pop3": {"via": "pop3", "host": "outlook.office365.com", "username": "b@contoso.example", "oauth": True},
     "password": {"via": "imap", "host": "imap.example.org", "username": "b@example.org", "password": {"env": "PASSWORD"}},
     "ews": {"via": "ews", "mailbox": "b@contoso.example"},
 }
@@ -226,6 +227,7 @@ NEEDS = {
     "ews": {("full_access_as_app", "a@contoso.example")},
     "to graph": {("Mail.ReadWrite", "b@contoso.example")},
     "to imap": {("IMAP.AccessAsApp", "b@contoso.example")},
+    "to pop3": {("POP.AccessAsApp", "b@contoso.example")},
     "to ews": {("full_access_as_app", "b@contoso.example")},
 }
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from probes.core.needs import Api, Cost, Permission, Scope, Service
 from probes.lib.dialogue import Protocol
-from probes.lib.mail import graph, imap, smtp
+from probes.lib.mail import graph, imap, pop, smtp
 from probes.lib.mail.access import RIGHTS
 from probes.lib.mail.ends import Mailbox, Outbox
 from probes.lib.mail.ews import ends as ews
@@ -14,11 +14,12 @@ from probes.lib.mail.ews.settings import EwsReceive, EwsSend, permissions
 from probes.lib.mail.graph import GraphReceive, GraphSend
 from probes.lib.mail.imap import ImapReceive
 from probes.lib.mail.outstanding import Own
+from probes.lib.mail.pop import PopReceive
 from probes.lib.mail.smtp import SmtpSend
 
 Send = Annotated[GraphSend | SmtpSend | EwsSend, Field(discriminator="via")]
 """A way of sending."""
-Receive = Annotated[GraphReceive | ImapReceive | EwsReceive, Field(discriminator="via")]
+Receive = Annotated[GraphReceive | ImapReceive | PopReceive | EwsReceive, Field(discriminator="via")]
 """A way of receiving."""
 
 _SEND_CALLS, _OWN_CALLS, _RECEIVE_CALLS = 1, 6, 12
@@ -44,6 +45,8 @@ def mailbox_of(receive: Receive) -> Mailbox:
             return graph.mailbox(receive)
         case ImapReceive():
             return imap.mailbox(receive)
+        case PopReceive():
+            return pop.mailbox(receive)
         case EwsReceive():
             return ews.mailbox(receive)
 
@@ -51,7 +54,8 @@ def mailbox_of(receive: Receive) -> Mailbox:
 def own_of(send: Send, given: Receive | None) -> Own | None:
     """Return the sender's own mailbox: the one that is `given`, else the one that the way of sending knows; None where nobody knows."""
     if given is not None:
-        return Own(mailbox_of(given), keeps_copies=isinstance(send, GraphSend))
+        # Exchange Online, where one submits with a token, keeps copies of what is submitted by SMTP.
+        return Own(mailbox_of(given), keeps_copies=isinstance(send, GraphSend) or (isinstance(send, SmtpSend) and send.oauth))
     match send:
         case GraphSend():
             return Own(graph.mailbox(GraphReceive(via="graph", mailbox=send.from_)), keeps_copies=True)
@@ -90,7 +94,9 @@ def needs_of(end: Send | Receive) -> tuple[Permission, ...]:
             return permissions(end, end.mailbox)
         case ImapReceive(oauth=True):
             return _to_read(Protocol.IMAP, end.username)
-        case ImapReceive():
+        case PopReceive(oauth=True):
+            return _to_read(Protocol.POP3, end.username)
+        case ImapReceive() | PopReceive():
             return ()
         case _:
             return end.permissions
