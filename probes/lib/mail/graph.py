@@ -18,17 +18,15 @@ from pydantic import ConfigDict, Field
 
 from probes.core.context import Context
 from probes.core.contract import Failed, Settings
-from probes.core.needs import Permission, Scope, Service
+from probes.core.needs import Permission, Scope
 from probes.core.reasons import Reason
-from probes.lib.graph import call, items, segment
-from probes.lib.mail.ends import Accepted, Folder, Found, Mailbox, Outbox, SubmissionUncertain
+from probes.lib.graph import items, segment
+from probes.lib.mail.ends import Accepted, Folder, Found, Mailbox, Outbox
 from probes.lib.mail.graph_calls import GraphCalls
 from probes.lib.mail.letter import Address, Letter, mime, tag_in, unfolded
 from probes.lib.mail.looks import looks
 from probes.lib.mail.report import MESSAGE_BYTES, Report, report_in
 from probes.lib.retry_after import moment
-from probes.lib.tenant import tenant_of
-from probes.lib.tokens import token_for
 
 FOLDERS = {
     Folder.INBOX: "inbox",
@@ -48,7 +46,6 @@ _LATER_LOOKS = 4.0
 _LAST_LOOK = 1.0
 # Seconds before the end of waiting at which to look once more.
 _REFUSED = frozenset({"ErrorMessageSizeExceeded", "ErrorInvalidRecipients", "ErrorMimeContentInvalidBase64String"})
-_PERHAPS_TAKEN = frozenset({"500", "502", "504"})
 _POSTMASTERS = ("microsoftexchange", "postmaster@", "mailer-daemon@")
 
 
@@ -108,30 +105,15 @@ class _GraphOutbox:
             Inconclusive: THROTTLED, or where this machine lacks what the run needs.
 
         """
-        tenant = tenant_of(ctx)
-        token = await token_for(ctx, tenant)
-        path, kind = f"/users/{segment(self.sender)}/sendMail", (("Content-Type", "text/plain"),)
-        before = ctx.open_steps[-1].phases.get("processing")
+        calls, kind = GraphCalls(self.sender), (("Content-Type", "text/plain"),)
+        await calls.sign_in(ctx)
         try:
-            answer = await call(
-                ctx, tenant, token, Service.OUTLOOK, "POST", path, body=b64encode(mime(letter)), headers=kind, accept=(202,), raw=True
-            )
+            answer = await calls.ask_once(ctx, "/sendMail", body=b64encode(mime(letter)), headers=kind, accept=(202,), raw=True)
         except Failed as error:
-            is_sent = ctx.open_steps[-1].phases.get("processing") != before
-            raise _not_taken(error, ctx.evidence_found.get("status", ""), is_sent=is_sent) from error
+            if error.code in _REFUSED:
+                raise Failed(Reason.MAIL_REJECTED, error.message, code=error.code) from error
+            raise
         return Accepted(moment(answer.header("date")), str(answer.status))
-
-
-def _not_taken(error: Failed, status: str, *, is_sent: bool) -> Failed:
-    """Return what a failed submission means: whether the letter may be on its way, and whose fault it is that it is not.
-
-    `status` is the answer's, "" where none came; `is_sent` says whether there was a request at all.
-    """
-    if error.code in _REFUSED:
-        return Failed(Reason.MAIL_REJECTED, error.message, code=error.code)
-    if is_sent and (not error.code or status in _PERHAPS_TAKEN):
-        return SubmissionUncertain(error.reason, f"{error.message}; nobody can say whether the letter was taken", code=error.code)
-    return error
 
 
 @dataclass(slots=True)

@@ -5,8 +5,10 @@ from http import HTTPStatus
 from typing import Any
 
 from probes.core.context import Context
+from probes.core.contract import Failed
 from probes.core.needs import Permission, Service
 from probes.lib.graph import Answer, call, segment, tell_missing
+from probes.lib.mail.ends import SubmissionUncertain
 from probes.lib.tenant import Tenant, tenant_of
 from probes.lib.tokens import Token, token_for
 
@@ -14,6 +16,7 @@ _LASTING = ("Prefer", 'IdType="ImmutableId"')
 _LIST_BYTES = 16 << 20
 # Headers of one message are some 10 KB.
 _NOT_OFFERED = (400, 405, 501)
+_PERHAPS_DONE = frozenset({"500", "502", "504"})
 _DELETIONS = 3
 # To the deleted items, to the recoverable ones, for good.
 
@@ -38,6 +41,24 @@ class GraphCalls:
             raise RuntimeError("nobody has signed in to the mailbox")
         where = f"/users/{segment(self.owner)}{path}"
         return await call(ctx, *self._signed_in, Service.OUTLOOK, method, where, headers=(_LASTING, *headers), limit=_LIST_BYTES, **how)
+
+    async def ask_once(self, ctx: Context, path: str, **how: Any) -> Answer:
+        """POST something that would be there twice if it were asked for again.
+
+        Raises:
+            SubmissionUncertain: where Graph broke off, or a gateway gave up, after the request had been sent.
+            Failed, Inconclusive: where it was not done.
+
+        """
+        before = ctx.open_steps[-1].phases.get("processing")
+        try:
+            return await self.ask(ctx, "POST", path, **how)
+        except Failed as error:
+            is_sent = ctx.open_steps[-1].phases.get("processing") != before
+            if is_sent and (not error.code or ctx.evidence_found.get("status") in _PERHAPS_DONE):
+                why = f"{error.message}; nobody can say whether it was done"
+                raise SubmissionUncertain(error.reason, why, code=error.code) from error
+            raise
 
     async def remove(self, ctx: Context, path: str) -> None:
         """Delete a message or an event for good. No error where it is gone already.
