@@ -27,9 +27,11 @@ from probes.lib.wire import Wire
 
 ANSWER_BYTES = 4 << 20
 """Longest answer of EWS."""
+_BETWEEN = {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
 _SAID_CHARACTERS = 300
 _YOUNG_SECONDS = 60.0
 _BEFORE_XML = b"\xef\xbb\xbf \t\r\n"
+_BACK_OFF = re.compile(r'Name="BackOffMilliseconds"\s*>\s*(\d{1,9})\s*<')
 _CHALLENGE = re.compile(r"\bNTLM ([A-Za-z0-9+/=]+)")
 
 
@@ -64,11 +66,13 @@ def site_of(ctx: Context, server: EwsServer) -> Site:
 
 
 class Calls:
-    """The calls of one operation. `handed_over` says whether a request was on its way when they ended, `date` is the last answer's own."""
+    """The calls of one operation. `handed_over`: a request reached somebody who may have done it. `date` is that of the last answer."""
 
     def __init__(self, ctx: Context, site: Site) -> None:
         self.handed_over = False
         self.date = ""
+        self.back_off = 0.0
+        """Seconds for which the last answer asks us to stay away; exchangelib reads that in one of its two places."""
         self._ctx, self._site = ctx, site
         self._wire: Wire | None = None
         self._token: Token | None = None
@@ -92,8 +96,11 @@ class Calls:
         if asked["keep"] and response.status == HTTPStatus.UNAUTHORIZED and challenge and self._wire is not None:
             return {"status": response.status, "challenge": challenge[1], "binding": _binding(self._wire.certificate())}
         if not _is_soap(response):
+            self.handed_over = response.status in _BETWEEN
             raise self._refused(response)
         body = response.body.decode("utf-8", "replace")
+        patience = _BACK_OFF.search(body)
+        self.back_off = int(patience[1]) / 1000 if patience else 0.0
         return {"status": response.status, "headers": [("Content-Type", "text/xml; charset=utf-8")], "body": body}
 
     def without_secrets(self, text: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from probes.core.context import Context
 from probes.core.contract import Failed, Stopped
+from probes.core.reasons import Reason
 from probes.lib.mail.ends import Accepted, Folder, Found, Mailbox, Outbox, SubmissionUncertain
 from probes.lib.mail.ews.calls import Calls, site_of
 from probes.lib.mail.ews.settings import EwsReceive, EwsSend, EwsServer
@@ -66,7 +67,7 @@ class EwsOutbox:
                 ctx, site, self._settings.from_, "send", calls, mime=text, save_copy=self._settings.save_copy
             )
         except Stopped as stopped:
-            if not calls.handed_over:
+            if not calls.handed_over and stopped.reason is not Reason.PROTOCOL_ERROR:
                 raise
             why = f"the letter was handed over, and then: {stopped.message}"
             raise SubmissionUncertain(stopped.reason, why, code=stopped.code) from stopped

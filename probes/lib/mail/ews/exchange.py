@@ -5,6 +5,7 @@ Its services are called directly: its folder objects would first ask for the roo
 """
 
 import io
+import struct
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -93,13 +94,21 @@ class Carrier(BaseAdapter):
         """Nothing is open here."""
 
     def _ntlm(self, request: requests.PreparedRequest, name: str, password: str) -> dict[str, Any]:
-        """Log in on the connection that the request then goes over (MS-NTHT), bound to its certificate (RFC 5929 tls-server-end-point)."""
+        """Log in on the connection that the request then goes over (MS-NTHT), bound to its certificate (RFC 5929 tls-server-end-point).
+
+        Raises:
+            ValueError: where the server's challenge is none.
+
+        """
         host = urlsplit(request.url or "").hostname or ""
         options = spnego.NegotiateOptions.use_ntlm
         client = spnego.client(name, password, hostname=host, service="http", protocol="ntlm", options=options)
         offer = self._carried(request, "", keep=True, authorization=f"NTLM {b64encode(client.step() or b'').decode()}")
         binding = spnego.channel_bindings.GssChannelBindings(application_data=b"tls-server-end-point:" + b64decode(offer["binding"]))
-        proof = client.step(b64decode(offer["challenge"]), channel_bindings=binding)
+        try:
+            proof = client.step(b64decode(offer["challenge"]), channel_bindings=binding)
+        except (spnego.exceptions.SpnegoError, struct.error) as error:
+            raise ValueError("no challenge") from error
         return self._carried(request, _body(request), authorization=f"NTLM {b64encode(proof or b'').decode()}")
 
     def _carried(self, request: requests.PreparedRequest, body: str, *, keep: bool = False, authorization: str = "") -> dict[str, Any]:
@@ -134,6 +143,7 @@ def open_account(who: Mapping[str, Any], lines: Lines) -> Account:
     Carrier.ntlm = (who["username"], who["password"]) if who["ntlm"] else None
     BaseProtocol.HTTP_ADAPTER_CLS = Carrier
     BaseProtocol.USERAGENT = who["user_agent"]
+    BaseProtocol.RETRY_WAIT = 0  # it would say that the server asked for so much patience
     Message.register("tag", Tag)
     config = Configuration(
         service_endpoint=who["url"], credentials=None, auth_type=NOAUTH, retry_policy=FailFast(), version=_NEWEST, max_connections=1

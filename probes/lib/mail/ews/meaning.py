@@ -69,7 +69,7 @@ def _unauthorized(server: EwsServer, response: Response, *, young: bool) -> Fail
     return Failed(Reason.CREDENTIAL_INVALID, f"the login was refused; the server takes {offers[:100] or 'nothing'}", code="401")
 
 
-def told(code: str, message: str, back_off: float | None) -> Stopped:
+def told(code: str, message: str, back_off: float) -> Stopped:
     """Say what a code of SOAP means; "" is an answer that nobody can read.
 
     A server that is busy and says for how long to stay away limits us (EWS throttling); one that does not is overloaded.

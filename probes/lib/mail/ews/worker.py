@@ -11,12 +11,15 @@ It imports nothing of the agent but its neighbour, so it starts within a second 
 import json
 import logging
 import os
+import re
 import resource
 import signal
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
+_CAUSE = re.compile(r"Reraised from (Error\w+)\((.*)\)", re.DOTALL)
+# Of some errors exchangelib makes others.
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 _GRACE_SECONDS = 1.0
 _STUMBLES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
@@ -69,7 +72,8 @@ def _attempt(operation: Callable[[Any, Mapping[str, Any]], Any], account: Any, a
     try:
         return {"done": operation(account, asked)}
     except ResponseMessageError as error:
-        return {"error": type(error).__name__, "message": str(error), "back_off": getattr(error, "back_off", None)}
+        found = _CAUSE.match(str(error))
+        return {"error": found[1] if found else type(error).__name__, "message": found[2] if found else str(error)}
     except (EWSError, TransportError, *_STUMBLES) as error:
         # Their words quote the answer, and so perhaps the request.
         return {"error": "", "message": type(error).__name__}

@@ -56,7 +56,7 @@ class Workers:
 
         """
         who = _who(ctx, site, mailbox, self.limits)
-        key = hashlib.sha256(json.dumps(who).encode()).hexdigest()
+        key = key_of(who)
         async with _turn(ctx, self._turns.setdefault(key, asyncio.Lock())):
             process = await self._process(ctx, key, who)
             try:
@@ -70,14 +70,13 @@ class Workers:
             if process.runs >= self.limits.runs or process.kib > self.limits.kib:
                 self._drop(key)
         if "error" in answer:
-            raise told(answer["error"], calls.without_secrets(answer["message"]), answer.get("back_off"))
+            raise told(answer["error"], calls.without_secrets(answer["message"]), calls.back_off)
         return answer["done"]
 
     def close(self) -> None:
         """End all processes at once."""
         for key in tuple(self._kept):
             self._drop(key)
-        self._thread.shutdown(wait=False)
 
     async def _process(self, ctx: Context, key: str, who: Mapping[str, object]) -> Process:
         process = self._kept.get(key)
@@ -108,6 +107,11 @@ async def _attempt(ctx: Context, process: Process, do: str, given: Mapping[str, 
         if process.alive and not process.free:
             await process.unwind()
         raise
+
+
+def key_of(who: Mapping[str, object]) -> str:
+    """Return what a process is kept under: one for each server, mailbox and login."""
+    return hashlib.sha256(json.dumps(who).encode()).hexdigest()
 
 
 def _left(ctx: Context) -> float:

@@ -1,0 +1,152 @@
+"""Letters by EWS against the simulated Exchange, every word of both sides held against Microsoft's schemas."""
+
+import time
+from pathlib import Path
+from time import perf_counter
+
+import pytest
+
+from agent.drill.faults import Fault, Mail
+from agent.drill.graph.post import Post
+from probes.core.contract import Failed
+from probes.core.reasons import Reason
+from probes.lib.mail.ends import Folder, Mailbox
+from probes.lib.mail.ews import ends
+from probes.lib.mail.ews.settings import EwsReceive, EwsSend
+from probes.lib.mail.letter import Letter, Template, new_letter, tag_in
+from tests.fakes.exchange import RECIPIENT, SENDER, Exchange, simulated
+from tests.judges.ews import mistakes, needs_schemas
+
+
+def sending(*, save_copy: bool = False) -> EwsSend:
+    return EwsSend.model_validate({"via": "ews", "from": SENDER, "save_copy": save_copy})
+
+
+def receiving(address: str = RECIPIENT) -> ends.EwsMailbox:
+    return ends.EwsMailbox(EwsReceive(via="ews", mailbox=address), address)
+
+
+def letter(recipient: str = RECIPIENT) -> Letter:
+    return new_letter("mail", SENDER, recipient, Template())
+
+
+async def sent(exchange: Exchange, *, save_copy: bool = False, recipient: str = RECIPIENT) -> Letter:
+    exchange.world.of(Post).delay = 0.0
+    ours = letter(recipient)
+    await ends.outbox(sending(save_copy=save_copy)).submit(exchange.run(), ours)
+    return ours
+
+
+async def test_a_letter_is_accepted_seen_read_and_removed(tmp_path: Path) -> None:
+    async with simulated(tmp_path) as exchange:
+        box = receiving()
+        await box.open(exchange.run())
+        exchange.world.of(Post).delay = 0.0
+        ours = letter()
+        accepted = await ends.outbox(sending()).submit(exchange.run(), ours)
+        found = await box.arrival(exchange.run(), ours, perf_counter() + 20)
+
+        assert accepted.code == "200"
+        assert accepted.at == pytest.approx(exchange.world.now(), abs=10)
+        assert found is not None
+        assert (found.tag, found.folder, found.report) == (ours.tag, Folder.INBOX, None)
+        assert tag_in(found.headers) == ours.tag
+        assert "Received: from" in found.headers
+        assert found.delivered == pytest.approx(exchange.world.now(), abs=10)
+        assert found.granularity > 0
+        await box.remove(exchange.run(), [found])
+        assert await box.find(exchange.run(), [ours.tag], list(Folder)) == []
+        await box.remove(exchange.run(), [found])
+
+
+async def test_a_letter_that_does_not_come_is_not_found(tmp_path: Path) -> None:
+    async with simulated(tmp_path) as exchange:
+        assert await receiving().arrival(exchange.run(), letter(), perf_counter() + 1.2) is None
+
+
+@pytest.mark.parametrize("save_copy", [True, False], ids=["with a copy", "without"])
+async def test_a_copy_is_kept_where_it_is_wanted_and_there_alone(tmp_path: Path, *, save_copy: bool) -> None:
+    async with simulated(tmp_path) as exchange:
+        ours = await sent(exchange, save_copy=save_copy)
+        found = await ends.own_mailbox(sending()).find(exchange.run(), [ours.tag], [Folder.SENT])
+        assert [each.folder for each in found] == [Folder.SENT] * save_copy
+
+
+async def test_junk_is_told_apart_from_the_inbox(tmp_path: Path) -> None:
+    async with simulated(tmp_path) as exchange:
+        exchange.world.faults.set(Fault(Mail("junk")))
+        ours = await sent(exchange)
+        assert [each.folder for each in await receiving().find(exchange.run(), [ours.tag], list(Folder))] == [Folder.JUNK]
+
+
+async def test_a_delivery_report_is_found_by_the_letter_it_is_about_and_is_no_arrival(tmp_path: Path) -> None:
+    async with simulated(tmp_path) as exchange:
+        ours = await sent(exchange, recipient="nobody@contoso.example")
+        box: Mailbox = ends.own_mailbox(sending())
+        (found,) = await box.find(exchange.run(), [ours.tag], [Folder.INBOX])
+        assert found.report is not None
+        assert (found.report.tag, found.report.status) == (ours.tag, "5.1.10")
+        assert await box.arrival(exchange.run(), ours, perf_counter() + 1.2) is None
+
+
+async def test_litter_is_what_is_ours_and_older_than_a_day(tmp_path: Path) -> None:
+    async with simulated(tmp_path) as exchange:
+        old, new = await sent(exchange), await sent(exchange)
+        box = exchange.world.of(Post).mailbox(RECIPIENT)
+        assert box is not None
+        next(each for each in box.within("inbox") if each.letter.message_id == old.message_id).received -= 90_000
+        found = await receiving().find(exchange.run(), [], [Folder.INBOX])
+        assert [each.tag for each in found] == [old.tag]
+        assert {each.tag for each in await receiving().find(exchange.run(), [old.tag, new.tag], [Folder.INBOX])} == {old.tag, new.tag}
+
+
+async def test_a_mailbox_can_be_counted_listed_asked_for_free_times_and_given_an_event(tmp_path: Path) -> None:
+    async with simulated(tmp_path) as exchange:
+        await sent(exchange)
+        box, start = receiving(), time.time()
+        assert await box.look(exchange.run()) == await box.recent(exchange.run()) == 1
+        before = await box.free_busy(exchange.run(), start)
+        key = await box.create_event(exchange.run(), "Fogbell", "May be deleted.", start + 600)
+        during = await box.free_busy(exchange.run(), start)
+        await box.cancel_event(exchange.run(), key)
+        assert (before, during, await box.free_busy(exchange.run(), start)) == (0, 1, 0)
+
+
+@needs_schemas
+async def test_all_that_is_said_fits_microsofts_schemas(tmp_path: Path) -> None:
+    async with simulated(tmp_path) as exchange:
+        ours, box = await sent(exchange, save_copy=True), receiving()
+        await box.open(exchange.run())
+        key = await box.create_event(exchange.run(), "Fogbell", "May be deleted.", time.time())
+        await box.free_busy(exchange.run(), time.time())
+        await box.remove(exchange.run(), await box.find(exchange.run(), [ours.tag], list(Folder)))
+        await box.find(exchange.run(), [], list(Folder))
+        await box.cancel_event(exchange.run(), key)
+        said = [*exchange.heard.requests, *exchange.heard.answers]
+        assert len(said) > 20
+        assert [mistakes(each) for each in said if mistakes(each)] == []
+
+
+async def test_each_call_names_the_mailbox_so_that_the_right_server_answers(tmp_path: Path) -> None:
+    async with simulated(tmp_path) as exchange:
+        await receiving().open(exchange.run())
+        assert exchange.heard.headers[-1]["x-anchormailbox"] == RECIPIENT
+        assert exchange.heard.headers[-1]["user-agent"].startswith("fogbell/")
+        assert RECIPIENT.encode() in exchange.heard.requests[-1]
+
+
+async def test_a_full_mailbox_takes_no_letter_of_its_owner(tmp_path: Path) -> None:
+    async with simulated(tmp_path) as exchange:
+        box = exchange.world.of(Post).mailbox(SENDER)
+        assert box is not None
+        box.quota = 0
+        with pytest.raises(Failed) as failed:
+            await ends.outbox(sending()).submit(exchange.run(), letter())
+        assert (failed.value.reason, failed.value.code) == (Reason.MAILBOX_FULL, "ErrorQuotaExceeded")
+
+
+async def test_a_mailbox_that_does_not_exist_is_named_so(tmp_path: Path) -> None:
+    async with simulated(tmp_path) as exchange:
+        with pytest.raises(Failed) as failed:
+            await receiving("nobody@contoso.example").open(exchange.run())
+        assert (failed.value.reason, failed.value.code) == (Reason.NOT_FOUND, "ErrorNonExistentMailbox")
