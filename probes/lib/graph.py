@@ -21,6 +21,7 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Measurement
 from probes.core.needs import Grant, Permission, Service
 from probes.core.reasons import Reason
+from probes.lib.bounded_json import TooManyError, loads
 from probes.lib.graph_error import forget, is_worth_another, stopped_by, tell
 from probes.lib.http import BODY_BYTES, USER_AGENT, Headers, Request, Response, Wanted, fetch
 from probes.lib.proxy import route_to
@@ -288,7 +289,9 @@ def _json(response: Response) -> Any:
     if not response.body:
         return None
     try:
-        return json.loads(response.body)
+        return loads(response.body)
+    except TooManyError as error:
+        raise Failed(Reason.CONTENT_MISMATCH, f"the answer holds {error}, more than any call of ours asks for") from error
     except (ValueError, RecursionError) as error:
         kind = response.header("content-type") or "nothing"
         raise Failed(Reason.PROTOCOL_ERROR, f"the answer is not JSON; it says it is {kind[:100]}") from error

@@ -4,7 +4,6 @@ The body's code is told apart from the status (learn.microsoft.com/graph/errors)
 Messages are for people, and never decide.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -14,6 +13,7 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Inconclusive, Stopped
 from probes.core.graph_codes import REASONS, spelled
 from probes.core.reasons import Reason
+from probes.lib.bounded_json import loads
 from probes.lib.http import Response
 from probes.lib.retry_after import moment, retry_after
 from probes.lib.tokens import Token
@@ -156,7 +156,7 @@ def _walk(error: Any) -> Iterator[dict[str, Any]]:
 def _read(text: str | bytes) -> dict[str, Any]:
     """Return a JSON object, an empty one for anything else: what went wrong must be told even where the telling is broken."""
     try:
-        found = json.loads(text)
+        found = loads(text if isinstance(text, bytes) else text.encode())
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

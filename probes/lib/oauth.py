@@ -20,6 +20,7 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Inconclusive, Stopped
 from probes.core.reasons import Reason
 from probes.lib.assertion import assertion, signer
+from probes.lib.bounded_json import loads
 from probes.lib.http import Request, Response, Wanted, fetch
 from probes.lib.proxy import Route, route_to
 from probes.lib.retry_after import moment, retry_after
@@ -172,7 +173,7 @@ def resource_of(tenant: Tenant, resource: str) -> str:
 def json_of(response: Response) -> dict[str, Any]:
     """Return the object that an answer holds, empty where it holds none."""
     try:
-        found = json.loads(response.body)
+        found = loads(response.body)
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
