@@ -19,20 +19,18 @@ from probes.lib.connect import FAMILIES, Family, connect
 from probes.lib.dialogue import SmtpReply, send_line, smtp_ask, smtp_reply
 from probes.lib.dns import ask, require_rcode
 from probes.lib.dns_message import Question
+from probes.lib.mail.access import Account, proof_of
 from probes.lib.mail.ends import Accepted, Outbox, SubmissionUncertain
 from probes.lib.mail.letter import Address, Letter, mime, needs_utf8
-from probes.lib.mail.smtp_session import PORTS, Login, Offer, Security, greeted, log_in, want
+from probes.lib.mail.smtp_session import PORTS, SEND_AS_APP, Offer, Security, greeted, log_in, want
 from probes.lib.nameservers import SYSTEM, Resolver, parse_nameserver
 from probes.lib.resolve import ascii_host
-from probes.lib.tenant import tenant_of
 from probes.lib.tls import Trust
-from probes.lib.tokens import Token, token_for
 from probes.lib.wire import Wire
 
 _MX_TIMEOUT = 5.0
 _NULL_MX = {"", "."}
 _DONE, _FORWARDED, _START = 250, 251, 354
-_SEND_AS_APP, _SEND_AS_USER = "SMTP.SendAsApp", "SMTP.Send"
 _QUEUE_IDS = (
     re.compile(r"queued as ([\w.-]{1,100})", re.ASCII | re.IGNORECASE),  # Postfix, aiosmtpd
     re.compile(r"\bInternalId=(\d{1,30})", re.ASCII),  # Exchange
@@ -74,18 +72,27 @@ class SmtpSend(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        logs_in = self.password is not None or self.oauth
         if self.host is None and not self.direct:
             raise ValueError("host is needed, unless the message goes direct to the mail exchanger")
         if self.password is not None and self.oauth:
             raise ValueError("password and oauth exclude each other; give one of them")
-        if self.direct and (logs_in or self.username):
+        if self.direct and (self.logs_in or self.username):
             raise ValueError("direct delivery has no login; leave username, password and oauth out")
-        if self.username and not logs_in:
+        if self.username and not self.logs_in:
             raise ValueError("username needs password or oauth")
-        if logs_in and self.secured in {"opportunistic", "none"}:
+        if self.logs_in and self.secured in {"opportunistic", "none"}:
             raise ValueError(f"security: {self.secured} could send the login in the clear; use starttls or tls")
         return self
+
+    @property
+    def logs_in(self) -> bool:
+        """Whether anybody logs in."""
+        return self.password is not None or self.oauth
+
+    @property
+    def user(self) -> str:
+        """Who logs in."""
+        return self.username or self.from_
 
     @property
     def secured(self) -> Security:
@@ -102,12 +109,7 @@ class SmtpSend(Settings):
         """What the tenant has to permit."""
         if not self.oauth:
             return ()
-        user = self.username or self.from_
-        return (Permission(_SEND_AS_APP, "submits mail", scope=Scope.MAILBOXES, api=Api.EXCHANGE, targets=(user,)),)
-
-
-class Admitted(set[tuple[str, str]]):
-    """Servers and users whose login by a token has worked since the agent's start: `ctx.shared.part(Admitted)`."""
+        return (Permission(SEND_AS_APP, "submits mail", scope=Scope.MAILBOXES, api=Api.EXCHANGE, targets=(self.user,)),)
 
 
 def outbox(settings: SmtpSend) -> Outbox:
@@ -129,35 +131,13 @@ class _SmtpOutbox:
 
         """
         settings = self.settings
-        login = await _login(ctx, settings)
+        proof = await proof_of(ctx, Account(settings.user, settings.password)) if settings.logs_in else None
         host = settings.host or await mail_exchanger(ctx, letter.recipient.rpartition("@")[2], settings.resolver)
         with await connect(ctx, host, settings.at, family=FAMILIES[settings.family]) as wire:
             offer = await greeted(ctx, wire, host, settings.secured, settings.tls)
-            if login is not None:
-                await log_in(ctx, wire, offer, login)
-                ctx.shared.part(Admitted).add((host, login.user))
+            if proof is not None:
+                await log_in(ctx, wire, host, offer, proof)
             return await _hand_over(ctx, wire, offer, letter)
-
-
-async def _login(ctx: Context, settings: SmtpSend) -> Login | None:
-    """Return who logs in, None where nobody does. The token is there before the server has to wait for it."""
-    user = settings.username or settings.from_
-    if settings.password is not None:
-        return Login(user, password=ctx.secret(settings.password))
-    if not settings.oauth:
-        return None
-    tenant = tenant_of(ctx)
-    token = await token_for(ctx, tenant, f"https://{tenant.where.exchange}")
-    admitted = (settings.host or "", user) in ctx.shared.part(Admitted)
-    return Login(user, token=token.value, admitted=admitted and _permitted(ctx, token))
-
-
-def _permitted(ctx: Context, token: Token) -> bool:
-    """Say whether the token carries the permission; that it does not is evidence, because the server has the last word."""
-    if _SEND_AS_APP in token.roles or _SEND_AS_USER in token.scopes:
-        return True
-    ctx.evidence("missing_permissions", _SEND_AS_APP)
-    return False
 
 
 async def mail_exchanger(ctx: Context, domain: str, resolver: str = SYSTEM) -> str:

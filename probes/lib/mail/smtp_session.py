@@ -3,7 +3,7 @@
 Phases, beside those of connecting: greeting (what the server says and offers), login.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from probes.core.context import Context
@@ -12,7 +12,9 @@ from probes.core.reasons import Reason
 from probes.core.text import shown
 from probes.lib.dialogue import SmtpReply, own_name, smtp_ask, smtp_refusal, smtp_reply
 from probes.lib.mail import sasl
+from probes.lib.mail.access import Proof
 from probes.lib.tls import Trust, start_tls
+from probes.lib.tokens import Token, Tokens
 from probes.lib.wire import Wire
 
 Security = Literal["starttls", "opportunistic", "tls", "none"]
@@ -21,6 +23,10 @@ Security = Literal["starttls", "opportunistic", "tls", "none"]
 PORTS: dict[Security, int] = {"starttls": 587, "opportunistic": 25, "tls": 465, "none": 25}
 """Usual ports (RFC 6409, RFC 8314)."""
 
+SEND_AS_APP = "SMTP.SendAsApp"
+"""Application permission of Office 365 Exchange Online."""
+
+_SEND_AS_USER = "SMTP.Send"
 _READY, _DONE, _GO_ON, _LOGGED_IN = 220, 250, 334, 235
 _CREDENTIALS_INVALID, _TOO_WEAK, _NEEDS_TLS = 535, 534, 538
 _CONNECTIONS = 432
@@ -57,14 +63,8 @@ class Offer:
         return shown(", ".join(self.extensions)) or "nothing"
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
-    """Who logs in, and by what: a token (XOAUTH2) or a password. `admitted`: the server has taken a token for this user before."""
-
-    user: str
-    password: str = field(default="", repr=False)
-    token: str = field(default="", repr=False)
-    admitted: bool = False
+class Admitted(set[tuple[str, str]]):
+    """Servers and users whose login by a token has worked since the agent's start: `ctx.shared.part(Admitted)`."""
 
 
 async def greeted(ctx: Context, wire: Wire, host: str, security: Security, trust: Trust) -> Offer:
@@ -125,36 +125,38 @@ async def _extensions(ctx: Context, wire: Wire) -> tuple[str, ...]:
     return found
 
 
-async def log_in(ctx: Context, wire: Wire, offer: Offer, login: Login) -> None:
+async def log_in(ctx: Context, wire: Wire, host: str, offer: Offer, proof: Proof) -> None:
     """Log in by the best of what is offered and what we have: a token by XOAUTH2, a password by PLAIN, else LOGIN.
 
     Raises:
-        Failed: CREDENTIAL_INVALID (password); PERMISSION or, where it was taken before, TOKEN_REJECTED (token); BLOCKED_BY_POLICY,
-            MAIL_DEFERRED, MAIL_REJECTED; CONTENT_MISMATCH where no mechanism fits.
+        Failed: CREDENTIAL_INVALID (password); PERMISSION or, where a token of this user was taken before, TOKEN_REJECTED;
+            BLOCKED_BY_POLICY, MAIL_DEFERRED, MAIL_REJECTED; CONTENT_MISMATCH where no mechanism fits.
         Inconclusive: THROTTLED.
 
     """
-    ours = ("XOAUTH2",) if login.token else ("PLAIN", "LOGIN")
+    ours = ("PLAIN", "LOGIN") if proof.token is None else ("XOAUTH2",)
     mechanism = next((name for name in ours if name in offer.mechanisms), "")
     if not mechanism:
         offered = shown(", ".join(offer.mechanisms)) or "none"
         raise Failed(Reason.CONTENT_MISMATCH, f"offers no login by {' or '.join(ours)}; it offers: {offered}"[:300])
     ctx.evidence("mechanism", mechanism)
     with ctx.phase("login"):
-        reply = await _say(wire, mechanism, login)
-        if mechanism == "XOAUTH2" and reply.code == _GO_ON:
+        reply = await _say(wire, mechanism, proof)
+        if proof.token is not None and reply.code == _GO_ON:
             # The reason comes as a challenge, which an empty line answers; then comes the refusal.
             ctx.evidence("complaint", sasl.complaint(reply.lines[0]))
             reply = await smtp_ask(wire, "")
     if reply.code != _LOGGED_IN:
-        raise _refused_login(_clean(reply, login), login)
+        raise _refused_login(ctx, host, _clean(reply, proof), proof)
+    if proof.token is not None:
+        ctx.shared.part(Admitted).add((host, proof.user))
 
 
-async def _say(wire: Wire, mechanism: str, login: Login) -> SmtpReply:
+async def _say(wire: Wire, mechanism: str, proof: Proof) -> SmtpReply:
     """Say who we are. A token waits for the challenge, because it may be longer than a command (RFC 4954 4)."""
     if mechanism == "PLAIN":
-        return await smtp_ask(wire, f"AUTH PLAIN {sasl.plain(login.user, login.password)}")
-    responses = (sasl.xoauth2(login.user, login.token),) if login.token else sasl.login(login.user, login.password)
+        return await smtp_ask(wire, f"AUTH PLAIN {sasl.plain(proof.user, proof.secret)}")
+    responses = sasl.login(proof.user, proof.secret) if proof.token is None else (sasl.xoauth2(proof.user, proof.secret),)
     reply = await smtp_ask(wire, f"AUTH {mechanism}")
     for response in responses:
         if reply.code != _GO_ON:
@@ -163,21 +165,35 @@ async def _say(wire: Wire, mechanism: str, login: Login) -> SmtpReply:
     return reply
 
 
-def _clean(reply: SmtpReply, login: Login) -> SmtpReply:
-    secret = login.token or login.password
-    return SmtpReply(reply.code, reply.enhanced, tuple(sasl.without_secret(line, login.user, secret) for line in reply.lines))
+def _clean(reply: SmtpReply, proof: Proof) -> SmtpReply:
+    return SmtpReply(reply.code, reply.enhanced, tuple(sasl.without_secret(line, proof.user, proof.secret) for line in reply.lines))
 
 
-def _refused_login(reply: SmtpReply, login: Login) -> Stopped:
+def _refused_login(ctx: Context, host: str, reply: SmtpReply, proof: Proof) -> Stopped:
     if reply.label in _RETIRED or reply.code in {_TOO_WEAK, _NEEDS_TLS}:
         return Failed(Reason.BLOCKED_BY_POLICY, f"a policy forbids this login: the mail server said {reply}"[:300], code=reply.label)
     if reply.code != _CREDENTIALS_INVALID:
         return refusal(reply)
-    if not login.token:
+    if proof.token is None:
         return Failed(Reason.CREDENTIAL_INVALID, f"the mail server does not take user name and password: {reply}"[:300], code=reply.label)
-    # The answer is the same for a token that is not believed and for an application without rights to the mailbox.
-    words = f"the mail server refuses either the token or the application's right to send as {login.user}: {reply}"
-    return Failed(Reason.TOKEN_REJECTED if login.admitted else Reason.PERMISSION, words[:300], code=reply.label)
+    return _refused_token(ctx, host, reply, proof.user, proof.token)
+
+
+def _refused_token(ctx: Context, host: str, reply: SmtpReply, user: str, token: Token) -> Failed:
+    """Name a refused token: the answer is the same for one that is not believed and for an application without rights to the mailbox.
+
+    So it is the service's fault only where a token has opened the same door before.
+    """
+    ctx.shared.part(Tokens).drop(token)
+    if token.claims and SEND_AS_APP not in token.roles and _SEND_AS_USER not in token.scopes:
+        words = f"the mail server refuses the token of {user}, which lacks the permission {SEND_AS_APP}: {reply}"
+        return Failed(Reason.PERMISSION, words[:400], code=reply.label)
+    words = (
+        f"the mail server refuses the token of {user}: {reply}. Either the server is at fault, or the application's service principal in "
+        "Exchange (New-ServicePrincipal) or its permission on the mailbox (Add-MailboxPermission) is missing"
+    )
+    reason = Reason.TOKEN_REJECTED if (host, user) in ctx.shared.part(Admitted) else Reason.PERMISSION
+    return Failed(reason, words, code=reply.label)
 
 
 def want(reply: SmtpReply, *codes: int) -> SmtpReply:

@@ -3,57 +3,18 @@
 import asyncio
 import base64
 import re
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
-from probes.core.context import Context, Shared
-from probes.core.contract import Failed, Inconclusive, Stopped
+from probes.core.contract import Failed, Inconclusive
 from probes.core.reasons import Reason
 from probes.lib.mail.ends import Accepted, SubmissionUncertain
-from probes.lib.mail.letter import Letter, Template, mime, new_letter
-from probes.lib.mail.smtp import Admitted, SmtpSend, outbox, stuffed
-from probes.lib.tenant import Tenants
-from tests.fakes import hostile, nameserver, smtp
-from tests.fakes.certificates import Flaw, ca_file, server_context
-from tests.fakes.identity import given, identity
-from tests.lib.signing_in import inline, tenant
-from tests.probes.pages import lookup
-
-SENDER, RECIPIENT = "probe1@contoso.example", "probe2@contoso.example"
-PASSWORD = {"inline": "correct horse"}
-TRUST = {"ca_file": ca_file()}
-
-
-def letter(recipient: str = RECIPIENT, sender: str = SENDER, **template: str) -> Letter:
-    return new_letter("mail", sender, recipient, Template(**template))
-
-
-def sending(mail: smtp.Mail, **settings: Any) -> SmtpSend:
-    return SmtpSend.model_validate({"via": "smtp", "host": mail.host, "port": mail.port, "from": SENDER, "tls": TRUST, **settings})
-
-
-async def submit(settings: SmtpSend, what: Letter, ctx: Context | None = None) -> Accepted:
-    ctx = ctx or new_context()
-    with ctx.step("submit"):
-        return await outbox(settings).submit(ctx, what)
-
-
-def new_context(among: Shared | None = None) -> Context:
-    return Context("mail", among or Shared(lookup, inline), tenant="contoso")
-
-
-async def refused(answers: dict[str, str], what: Letter | None = None, **settings: Any) -> tuple[Stopped, Context]:
-    """Return what a submission to this server raises, and the run."""
-    ctx = new_context()
-    async with smtp.server(answers) as mail:
-        with pytest.raises(Stopped) as caught:
-            await submit(sending(mail, **{"password": PASSWORD, **settings}), what or letter(), ctx)
-    return caught.value, ctx
-
+from probes.lib.mail.letter import mime
+from probes.lib.mail.smtp import stuffed
+from tests.fakes import hostile, smtp
+from tests.fakes.certificates import Flaw
+from tests.lib.mail.submitting import PASSWORD, RECIPIENT, SENDER, letter, new_context, refused, sending, submit
 
 # It is taken
 
@@ -72,25 +33,6 @@ async def test_a_letter_is_submitted_under_tls_with_a_login() -> None:
     assert [name for name, _ in ctx.steps[0].phases] == ["connect", "greeting", "tls", "login", "envelope", "transfer"]
     assert ctx.evidence_found["submission"] == "accepted"
     assert ctx.evidence_found["queue_id"] == "4XkQ2r1Zb9z"
-
-
-@pytest.mark.parametrize(
-    ("settings", "answers", "said"),
-    [
-        pytest.param({"password": PASSWORD}, {}, "AUTH PLAIN", id="PLAIN first"),
-        pytest.param({"password": PASSWORD}, {"EHLO under TLS": "250-x\n250 AUTH LOGIN XOAUTH2"}, "AUTH LOGIN", id="LOGIN without PLAIN"),
-        pytest.param({"password": PASSWORD}, {"EHLO under TLS": "250-x\n250 AUTH=LOGIN"}, "AUTH LOGIN", id="as old servers write it"),
-        pytest.param({}, {}, None, id="none"),
-    ],
-)
-async def test_the_login_is_by_what_is_offered(settings: dict[str, Any], answers: dict[str, str], said: str | None) -> None:
-    async with smtp.server(answers) as mail:
-        await submit(sending(mail, **settings), letter())
-    logins = [line[:10] for line in mail.heard if line.startswith("AUTH")]
-    assert logins == ([said] if said else [])
-    if said == "AUTH LOGIN":
-        first = mail.heard.index(said) + 1
-        assert [base64.b64decode(line).decode() for line in mail.heard[first : first + 2]] == [SENDER, "correct horse"]
 
 
 @pytest.mark.parametrize(
@@ -346,177 +288,3 @@ async def test_a_hostile_server_is_named(server: Any) -> None:
         with pytest.raises(Failed) as caught:
             await submit(sending(smtp.Mail(host, port)), letter())
     assert caught.value.reason in {Reason.PROTOCOL_ERROR, Reason.CONNECTION_RESET}
-
-
-# With a token
-
-
-@asynccontextmanager
-async def contoso(among: Shared, claims: Mapping[str, object] | None = None) -> AsyncIterator[None]:
-    """Put a tenant into what runs share, whose tokens say these claims."""
-    async with identity(lambda _: given(claims=claims or {"roles": ["SMTP.SendAsApp"]})) as served:
-        among.part(Tenants).put({"contoso": tenant(served.host)})
-        yield
-
-
-async def test_a_token_logs_in_by_xoauth2() -> None:
-    among = Shared(lookup, inline)
-    async with contoso(among), smtp.server() as mail:
-        await submit(sending(mail, oauth=True), letter(), new_context(among))
-    said = mail.heard[mail.heard.index("AUTH XOAUTH2") + 1]
-    assert re.fullmatch(rf"user={SENDER}\x01auth=Bearer [\w.-]+\x01\x01", base64.b64decode(said).decode())
-
-
-XOAUTH2_REFUSED = {"login": "334 " + base64.b64encode(b'{"status":"400","schemes":"Bearer"}').decode(), "login refused": "535 5.7.3 No"}
-
-
-@pytest.mark.parametrize(
-    ("claims", "before", "reason", "missing"),
-    [
-        pytest.param({"roles": ["SMTP.SendAsApp"]}, True, Reason.TOKEN_REJECTED, None, id="it was let in before"),
-        pytest.param({"roles": ["SMTP.SendAsApp"]}, False, Reason.PERMISSION, None, id="it was never let in"),
-        pytest.param({"roles": ["Mail.Send"]}, True, Reason.PERMISSION, "SMTP.SendAsApp", id="the token lacks the permission"),
-    ],
-)
-@pytest.mark.parametrize("answers", [XOAUTH2_REFUSED, {"login": "535 5.7.3 Authentication unsuccessful"}], ids=["challenge", "at once"])
-async def test_a_refused_token_is_ours_until_it_was_once_let_in(
-    answers: dict[str, str], claims: Mapping[str, object], reason: Reason, missing: str | None, *, before: bool
-) -> None:
-    among = Shared(lookup, inline)
-    ctx = new_context(among)
-    async with contoso(among, claims), smtp.server(answers) as mail:
-        among.part(Admitted).update({(mail.host, SENDER)} if before else ())
-        with pytest.raises(Failed) as caught:
-            await submit(sending(mail, oauth=True), letter(), ctx)
-    assert (caught.value.reason, caught.value.code) == (reason, "535 5.7.3")
-    assert ctx.evidence_found.get("missing_permissions") == missing
-    assert {word in caught.value.message for word in ("token", SENDER)} == {True}
-    assert ctx.evidence_found.get("complaint") == ("status 400, schemes Bearer" if answers is XOAUTH2_REFUSED else None)
-
-
-async def test_a_login_that_works_is_remembered() -> None:
-    among = Shared(lookup, inline)
-    async with contoso(among), smtp.server() as mail:
-        await submit(sending(mail, oauth=True), letter(), new_context(among))
-    assert among.part(Admitted) == {("127.0.0.1", SENDER)}
-
-
-@pytest.mark.parametrize("settings", [{"oauth": True}, {"password": PASSWORD}], ids=["token", "password"])
-async def test_a_server_that_repeats_our_secret_does_not_get_it_shown(settings: dict[str, Any]) -> None:
-    among = Shared(lookup, inline)
-    ctx, sent = new_context(among), ""
-
-    def echo(said: bytes) -> bytes:
-        nonlocal sent
-        sent = said.split()[-1].decode()
-        return b"535 5.7.8 you said " + said
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"220 x\r\n")
-        await reader.readline()
-        writer.write(b"250-x\r\n250 AUTH PLAIN XOAUTH2\r\n")
-        said = await reader.readline()
-        if b"XOAUTH2" in said:
-            writer.write(b"334 \r\n")
-            said = await reader.readline()
-        writer.write(echo(said))
-        await reader.read()
-
-    async with contoso(among), hostile.serving(talk, server_context()) as (host, port):
-        with pytest.raises(Failed) as caught:
-            await submit(sending(smtp.Mail(host, port), security="tls", **settings), letter(), ctx)
-    decoded = base64.b64decode(sent).decode()
-    secret = decoded.rpartition("Bearer ")[2].rstrip("\x01") if "Bearer" in decoded else decoded.rpartition("\0")[2]
-    shown = caught.value.message + repr(ctx.evidence_found)
-    assert [form for form in (sent, secret, base64.b64encode(secret.encode()).decode()) if form in shown] == []
-    assert "you said" in shown
-
-
-# Straight to the mail exchanger
-
-
-async def delivered(zone: nameserver.Behaviour, **settings: Any) -> Context:
-    """Deliver a letter to the mail exchanger of contoso.example as this zone names it, and return the run."""
-    ctx = new_context()
-    async with smtp.server() as mail, nameserver.name_server(zone) as names:
-        direct = {"via": "smtp", "direct": True, "from": "probe@sender.example", "port": mail.port, "resolver": names.udp, "tls": TRUST}
-        await submit(SmtpSend.model_validate(direct | settings), letter(), ctx)
-    assert len(mail.messages) == 1
-    assert not any(line.startswith("AUTH") for line in mail.heard)
-    return ctx
-
-
-@pytest.mark.parametrize(
-    ("records", "settings", "exchanger"),
-    [
-        pytest.param(
-            "contoso.example. 60 MX 20 other.test.\ncontoso.example. 60 MX 10 localhost.", {}, "localhost", id="the lowest preference"
-        ),
-        pytest.param("contoso.example. 60 MX 10 other.test.", {"host": "localhost"}, None, id="a host that was given"),
-    ],
-)
-async def test_a_letter_goes_to_the_mail_exchanger(records: str, settings: dict[str, Any], exchanger: str | None) -> None:
-    ctx = await delivered(nameserver.zone(records), **settings)
-    assert ctx.evidence_found.get("mail_exchanger") == exchanger
-    asked = ["request"] if exchanger else []
-    assert [name for name, _ in ctx.steps[0].phases] == [*asked, "resolve", "connect", "greeting", "tls", "envelope", "transfer"]
-
-
-@pytest.mark.parametrize(
-    ("zone", "reason", "code"),
-    [
-        pytest.param(nameserver.rcode("NXDOMAIN"), Reason.DNS_NXDOMAIN, "NXDOMAIN", id="no such domain"),
-        pytest.param(nameserver.rcode("SERVFAIL"), Reason.DNS_SERVFAIL, "SERVFAIL", id="resolver fails"),
-        pytest.param(nameserver.zone("contoso.example. 60 MX 0 ."), Reason.MAIL_REJECTED, "556 5.1.10", id="takes no mail"),
-        pytest.param(nameserver.zone("contoso.example. 60 MX 0 gone.test."), Reason.DNS_NXDOMAIN, "", id="exchanger does not resolve"),
-        pytest.param(nameserver.zone("contoso.example. 60 TXT x"), Reason.DNS_NXDOMAIN, "", id="no MX: the domain itself"),
-    ],
-)
-async def test_a_mail_exchanger_that_cannot_be_found_is_named(zone: nameserver.Behaviour, reason: Reason, code: str) -> None:
-    with pytest.raises(Failed) as caught:
-        await delivered(zone)
-    assert (caught.value.reason, caught.value.code) == (reason, code)
-
-
-# Settings
-
-
-@pytest.mark.parametrize(
-    ("written", "mistake"),
-    [
-        ({}, "host is needed"),
-        ({"host": "x.test", "password": PASSWORD, "oauth": True}, "exclude each other"),
-        ({"direct": True, "password": PASSWORD}, "no login"),
-        ({"host": "x.test", "username": "u"}, "needs password or oauth"),
-        ({"host": "x.test", "password": PASSWORD, "security": "none"}, "in the clear"),
-        ({"host": "x.test", "password": PASSWORD, "security": "opportunistic"}, "in the clear"),
-        ({"host": "x.test", "from": "nobody"}, "no mail address"),
-        ({"host": "x.test", "from": "a@b.test>\r\nRCPT TO:<c@d.test"}, "no mail address"),
-    ],
-    ids=["no host", "two logins", "direct with login", "user alone", "in the clear", "perhaps in the clear", "no address", "injection"],
-)
-def test_settings_that_cannot_be_meant(written: dict[str, Any], mistake: str) -> None:
-    with pytest.raises(ValidationError, match=mistake):
-        SmtpSend.model_validate({"via": "smtp", "from": SENDER, **written})
-
-
-@pytest.mark.parametrize(
-    ("written", "security", "port"),
-    [
-        ({"host": "x.test"}, "starttls", 587),
-        ({"host": "x.test", "security": "tls"}, "tls", 465),
-        ({"host": "x.test", "security": "none"}, "none", 25),
-        ({"direct": True}, "opportunistic", 25),
-        ({"direct": True, "security": "starttls"}, "starttls", 25),
-        ({"host": "x.test", "port": 2525}, "starttls", 2525),
-    ],
-    ids=["submission", "tls", "relay", "direct", "direct with TLS", "own port"],
-)
-def test_ports_and_security_are_the_usual_ones(written: dict[str, Any], security: str, port: int) -> None:
-    settings = SmtpSend.model_validate({"via": "smtp", "from": SENDER, **written})
-    assert (settings.secured, settings.at) == (security, port)
-
-
-def test_a_token_needs_one_permission() -> None:
-    settings = SmtpSend.model_validate({"via": "smtp", "from": SENDER, "host": "smtp.office365.com", "oauth": True})
-    assert [(need.name, need.api, need.targets) for need in settings.permissions] == [("SMTP.SendAsApp", "exchange", (SENDER,))]
