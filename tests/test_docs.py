@@ -22,7 +22,6 @@ from agent.docs.words import type_of
 from agent.exporter import CATALOGUE
 from agent.runner import run_once
 from probes import REGISTRY
-from probes.core.contract import always
 from probes.core.reasons import Reason
 from tests.agent.jobs import SHARED
 from tests.fakes.scripted import plays
@@ -120,12 +119,8 @@ def with_surroundings(text: str) -> str:
     """Give a document that shows nothing but probes what they take for granted: the example's tenant and its folder for what lasts."""
     document, example = yaml.safe_load(text), yaml.safe_load((ROOT / "config/example.yml").read_text(encoding="utf-8"))
     signs_in = any(probe.get("tenant") == "contoso" for probe in document["probes"])
-    missing = {"tenants"} if signs_in else set()
-    if any(REGISTRY[probe["kind"]].creates is always for probe in document["probes"]):
-        missing.add("state_dir")
-    return (
-        f"{text}\n{yaml.safe_dump({key: example[key] for key in sorted(missing - document.keys())})}" if missing - document.keys() else text
-    )
+    missing = ({"state_dir", "tenants"} if signs_in else {"state_dir"}) - document.keys()
+    return f"{text}\n{yaml.safe_dump({key: example[key] for key in sorted(missing)})}" if missing else text
 
 
 @pytest.mark.parametrize("fence", DOCUMENTS, ids=lambda fence: fence.where)
