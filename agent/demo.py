@@ -209,9 +209,12 @@ def _introduction(tenant: "Tenant", show: Show) -> str:
         f"Ready configuration:  {tenant.config}",
         f"Tenant ID:            {tenant.world.tenant_id}",
         f"Client ID of the app: {tenant.world.app_id}",
+        f"People:               {', '.join(person.mail for person in tenant.world.people)}",
         "",
         "Get a token:",
         f"  {_curl(tenant)}",
+        "Sign a person in who has got a code, such as by `fogbell login`; write theirs for CODE:",
+        f"  {_confirmation(tenant)}",
         "Watch it with Fogbell:",
         f"  fogbell run --config {shlex.quote(str(tenant.config))}",
         "",
@@ -228,6 +231,12 @@ def _curl(tenant: "Tenant") -> str:
     words = ["curl", "-sS", "--cacert", str(tenant.ca_file), "-d", "grant_type=client_credentials", "-d", f"client_id={world.app_id}"]
     words += ["--data-urlencode", f"client_secret@{tenant.secret_file}", "-d", "scope=https://graph.microsoft.com/.default"]
     return shlex.join([*words, world.url("login", f"/{world.tenant_id}/oauth2/v2.0/token")])
+
+
+def _confirmation(tenant: "Tenant") -> str:
+    """Write a command line that confirms a device code as the first of the tenant's people would in their browser."""
+    words = ["curl", "-sS", "--cacert", str(tenant.ca_file), "-d", "otc=CODE", "-d", f"user={tenant.world.people[0].upn}"]
+    return shlex.join([*words, "-d", "action=continue", tenant.world.url("login", "/common/oauth2/deviceauth")])
 
 
 def _programme(show: Show) -> list[str]:

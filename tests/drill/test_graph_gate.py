@@ -200,3 +200,11 @@ async def test_every_status_of_graph_can_be_had_in_its_shape(client: Client, sta
     answer = await client.ask("GET", "/organization", ORGANIZATION)
     assert (answer.status, answer.headers["Retry-After"]) == (status, "7")
     assert set(answer.body["error"]) == {"code", "message", "innerError"}
+
+
+async def test_what_is_not_simulated_says_so_in_a_header_alone(client: Client) -> None:
+    unknown = await client.ask("GET", "/nothing", "User.Read.All")
+    known = await client.ask("GET", "/organization", "Organization.Read.All")
+    assert (unknown.status, "not simulated" in unknown.headers["x-fogbell-drill"]) == (404, True)
+    assert "simulated" not in str(unknown.body)
+    assert "x-fogbell-drill" not in known.headers

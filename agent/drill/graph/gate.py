@@ -25,6 +25,8 @@ AUDIENCE = "https://graph.microsoft.com"
 """Who a token for Graph is for, wherever Graph listens."""
 GRAPH_APP_ID = "00000003-0000-0000-c000-000000000000"
 _VERSIONS = ("/v1.0", "/beta")
+_NOT_PLAYED = {"x-fogbell-drill": "this operation is not simulated; Microsoft may well have it"}
+"""Told in a header, as the body is Microsoft's."""
 _NO_LENGTH = frozenset({204, 304})
 
 
@@ -81,7 +83,8 @@ def find(routes: Sequence[_Route], method: str, raw_path: str) -> tuple[Operatio
             return route.operation, {name: unquote(match[_group(name)]) for name in names}
     if found:
         raise GraphError(405, "Request_BadRequest", "Specified HTTP method is not allowed for the request target.")
-    raise GraphError(404, "ResourceNotFound", f"Resource not found for the segment '{unquote(raw_path).rpartition('/')[2]}'.")
+    segment = unquote(raw_path).rpartition("/")[2]
+    raise GraphError(404, "ResourceNotFound", f"Resource not found for the segment '{segment}'.", headers=_NOT_PLAYED)
 
 
 def _verified(world: World, token: str) -> dict[str, Any]:
