@@ -1,6 +1,6 @@
 """`make bench`: every figure Fogbell promises, against its peer in the same run. Exit 1 where a goal is missed, 2 where a program is.
 
-python -m tests.bench [--seconds 30] [GOAL ...]      GOAL: truth cost scrape scale curl resolver graph
+python -m tests.bench [--seconds 30] [GOAL ...]      GOAL: truth cost scrape scale curl resolver graph mail
 """
 
 import argparse
@@ -14,7 +14,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import cost, curl, graph, resolver, scale, scrape, truth
+from tests.bench import cost, curl, graph, mail, resolver, scale, scrape, truth
 from tests.bench.figures import Figure
 from tests.bench.processes import MissingError
 
@@ -26,6 +26,7 @@ GOALS: dict[str, Callable[[Path, float], Awaitable[list[Figure]]]] = {
     "curl": curl.measure,
     "resolver": resolver.measure,
     "graph": graph.measure,
+    "mail": mail.measure,
 }
 
 

@@ -1,0 +1,80 @@
+"""Tokens of the simulated Entra open real servers: XOAUTH2 as Postfix and Dovecot read it."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.drill.entra.keys import Keys
+from agent.drill.world import World
+from agent.job import Job
+from agent.runner import run_once
+from probes.core.contract import Run
+from probes.lib.tenant import Hosts, Tenant
+from probes.mail_roundtrip import PROBE
+from tests.probes.tenants import among, simulated
+from tests.real.mail.dovecot import PEOPLE
+from tests.real.mail.ends import Settings, address, imap, pop3, submission, told
+from tests.real.mail.judge import token_judge
+from tests.real.mail.pair import Pair, pair
+
+pytestmark = pytest.mark.real
+
+EXCHANGE = "outlook.office365.com"
+NEEDED = {"SMTP.SendAsApp", "IMAP.AccessAsApp", "POP.AccessAsApp"}
+
+
+@asynccontextmanager
+async def servers(folder: Path, user: str) -> AsyncIterator[tuple[Pair, Tenant]]:
+    """Run a tenant and a mail system that takes its tokens for one mailbox, with a judge that verifies them."""
+    async with simulated(folder) as (world, tenant), token_judge(judged(world, user)) as judge:
+        hosts = Hosts(login=tenant.where.login, graph=tenant.where.graph, exchange=EXCHANGE)
+        with pair(judge) as mail:
+            yield mail, tenant.model_copy(update={"hosts": hosts})
+
+
+def judged(world: World, user: str) -> Callable[[str], str]:
+    """Return who says whose a token is: nobody's, unless it was made for Exchange and carries the rights."""
+
+    def owner(token: str) -> str:
+        try:
+            claims = world.of(Keys).verify(token, {f"https://{EXCHANGE}", "https://outlook.office.com"})
+        except ValueError:
+            return ""
+        return user if set(claims["roles"]) >= NEEDED else ""
+
+    return owner
+
+
+def with_token(settings: Settings) -> Settings:
+    """Log in with a token instead."""
+    return {name: value for name, value in settings.items() if name != "password"} | {"oauth": True}
+
+
+async def trip(tenant: Tenant, **settings: Any) -> Run:
+    checked = PROBE.settings.model_validate(settings)
+    job = Job("one", "mail_roundtrip", PROBE, checked, 60.0, 10.0, PROBE.place(checked), tenant="contoso")
+    return await run_once(job, among(tenant))
+
+
+@pytest.mark.parametrize("receive", [imap, pop3])
+async def test_a_token_submits_and_receives(tmp_path: Path, receive: Callable[..., Settings]) -> None:
+    async with servers(tmp_path, PEOPLE[0]) as (mail, tenant):
+        run = await trip(tenant, send=with_token(submission(mail)), receive=with_token(receive(mail, "probe1")))
+        log = mail.postfix.log() + mail.dovecot.log()
+    assert told(run) == ("ok", "", ""), run
+    assert "sasl_method=XOAUTH2" in log
+    assert "method=XOAUTH2" in log
+
+
+async def test_a_token_opens_no_mailbox_of_somebody_else(tmp_path: Path) -> None:
+    async with servers(tmp_path, PEOPLE[0]) as (mail, tenant):
+        reading = await trip(tenant, send=with_token(submission(mail)), receive=with_token(imap(mail, "probe2")))
+        sending = await trip(
+            tenant, send=with_token(submission(mail, "probe2")), receive=with_token(imap(mail, "probe1")), to=address("probe1")
+        )
+    assert told(reading) == ("token_rejected", "", "sign_in")
+    assert told(sending) == ("permission", "535 5.7.8", "submit")
+    assert "Add-MailboxPermission" in reading.message
