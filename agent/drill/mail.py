@@ -6,7 +6,6 @@ a client connects, `Tls` at STARTTLS, and `Mail` decides what becomes of a lette
 
 import asyncio
 import re
-import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -23,7 +22,7 @@ from agent.drill.graph.post import Post
 from agent.drill.hosting import Contexts
 from agent.drill.lossy import losing
 from agent.drill.mail_login import SUBMIT, LoginError, MailPolicy, by_password, by_token, decoded
-from agent.drill.stream import admitted, serve_stream
+from agent.drill.stream import admitted, listening_socket, serve_stream
 from agent.drill.world import World
 
 _READY_FOR_TLS = "220 2.0.0 SMTP server ready"
@@ -345,7 +344,6 @@ async def serve_smtp(world: World, door: Door, authority: trustme.CA) -> AsyncIt
             if talk.user is not None:
                 talk.policy.submitting[talk.user.owner.mail] -= 1
 
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listening.bind(("127.0.0.1", 0))
+    listening = listening_socket()
     async with serve_stream(serve, listening), losing(world.faults, "mail", lambda: world.region, (listening,)):
         yield listening.getsockname()[1]

@@ -40,6 +40,13 @@ async def serve_stream(serve: Serve, listening: socket.socket, tls: ssl.SSLConte
         await asyncio.gather(*running, return_exceptions=True)
 
 
+def listening_socket() -> socket.socket:
+    """Bind a TCP socket to a free port of 127.0.0.1. The protocol is named, because asyncio sets TCP_NODELAY only then."""
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.bind(("127.0.0.1", 0))
+    return listening
+
+
 async def admitted(world: World, host: str, writer: asyncio.StreamWriter) -> bool:
     """Say whether a connection to this host goes on; a fault resets it, or keeps it for ever in silence."""
     source = str(writer.get_extra_info("peername")[0])

@@ -1,6 +1,8 @@
 import asyncio
+import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -14,13 +16,16 @@ from typer.testing import CliRunner
 from agent import demo
 from agent.__main__ import app
 from agent.config import Secrets, load
-from agent.drill.faults import StatusSource
+from agent.drill.faults import Latency, StatusSource
+from agent.drill.graph.post import Post
+from agent.drill.graph.sites import CANARY, CANARY_TEXT, Sites
 from agent.drill.lossy import DROPS
 from agent.drill.outage import find, read, schedule
 from agent.drill.tenant import Tenant, tenant
 from agent.runner import of_this_machine, run_once
 from probes import REGISTRY
 from probes.core.contract import Outcome, Run, always
+from tests.drill.data import data_client
 from tests.processes import free_port
 
 
@@ -33,7 +38,7 @@ async def run_all(running: Tenant, state: Path) -> dict[str, Run]:
     assert "$" not in running.config.read_text()
     configuration = load(running.config)
     shared = of_this_machine(Secrets(configuration.secrets), configuration.tenants, str(state))
-    jobs = [replace(job, timeout=2.0) for job in configuration.jobs]
+    jobs = [replace(job, timeout=3.0 if job.kind == "mail_roundtrip" else 2.0) for job in configuration.jobs]
     runs = await asyncio.gather(*(run_once(job, shared) for job in jobs))
     return {run.probe: run for run in runs}
 
@@ -41,6 +46,7 @@ async def run_all(running: Tenant, state: Path) -> dict[str, Run]:
 async def failures(folder: Path, outage: str = "") -> dict[str, tuple[str | None, str | None]]:
     """Give step and reason of what fails, while the worst phase of this outage hits everybody."""
     async with tenant(folder) as running:
+        running.world.of(Post).delay = 0.1
         if outage:
             faults = [fault for fault in schedule(find(outage), 0.0) if not isinstance(fault.effect, StatusSource)]
             worst = max(faults, key=lambda fault: fault.share).first
@@ -70,6 +76,9 @@ def test_the_ready_configuration_has_a_probe_of_each_kind_of_the_tenant_and_of_n
                 "admin-centre": ("verify", "http_5xx"),
                 "purview": ("verify", "http_5xx"),
                 "defender": ("verify", "http_5xx"),
+                "mail-inside": ("transit", "mail_late"),
+                "mail-inbound": ("submit", "mail_deferred"),
+                "mail-submitted": ("submit", "mail_deferred"),
             },
         ),
         pytest.param(
@@ -83,7 +92,7 @@ def test_the_ready_configuration_has_a_probe_of_each_kind_of_the_tenant_and_of_n
         ("L03", {"admin-centre": ("request", "tls_untrusted"), "graph": ("token", "tls_untrusted")}),
         ("L04", {"token": ("token", "credential_expired"), "graph": ("token", "credential_expired")}),
         ("L05", {"graph": ("organization", "throttled"), "microsoft-says": ("overviews", "throttled")}),
-        ("L06", {"smtp-recipient": ("dialogue", "mail_rejected")}),
+        ("L06", {"mail-inside": ("transit", "mailbox_full"), "mail-inbound": ("submit", "mailbox_full")}),
     ],
 )
 async def test_an_outage_is_noticed_by_name_and_the_control_targets_stay_well(
@@ -92,6 +101,16 @@ async def test_an_outage_is_noticed_by_name_and_the_control_targets_stay_well(
     failed = await failures(tmp_path, outage)
     assert noticed.items() <= failed.items()
     assert not {"control-page", "control-port"} & failed.keys()
+
+
+async def test_the_outage_of_january_leaves_tokens_and_downloads_alone(tmp_path: Path) -> None:
+    assert not {"token", "sign-in", "graph"} & (await failures(tmp_path, "R01")).keys()
+    async with data_client() as client:
+        faults = [fault for fault in schedule(find("R01"), 0.0) if not isinstance(fault.effect, Latency)]
+        client.world.faults.set(*(replace(fault, share=1.0, first=0.0, until=4e9) for fault in faults))
+        path = f"/drives/{client.world.of(Sites).probe_drive.id}/root:/{CANARY}:/content"
+        moved = await client.ask("GET", path, "Files.Read.All")
+        assert (await client.fetch("GET", moved.headers["Location"])).data == CANARY_TEXT
 
 
 async def test_a_taken_address_is_refused_before_anything_starts() -> None:
@@ -159,12 +178,29 @@ def test_the_tenant_says_where_everything_is_and_never_its_secret(tmp_path: Path
     assert secret.read_text() not in result.output + (tmp_path / "new" / "tenant.yml").read_text()
     assert re.search(r"(?m)^  graph +https://localhost:\d+$", result.stdout)
     assert f"client_secret@{secret}" in result.stdout
+    assert "probe1@contoso.example, probe2@contoso.example" in result.stdout
+
+
+async def test_the_other_command_line_it_prints_signs_a_person_in(tmp_path: Path) -> None:
+    async with tenant(tmp_path) as running:
+        world = running.world
+        fields = {"client_id": world.app_id, "scope": "https://graph.microsoft.com/User.Read"}
+        line = shlex.join(
+            ["curl", "-sS", "--cacert", str(running.ca_file), *(word for pair in fields.items() for word in ("-d", "=".join(pair)))]
+        )
+        asked = await said(f"{line} {world.url('login', f'/{world.tenant_id}/oauth2/v2.0/devicecode')}")
+        answer = await said(demo._confirmation(running).replace("CODE", json.loads(asked)["user_code"]))
+    assert b"You have signed in" in answer
+
+
+async def said(command: str) -> bytes:
+    process = await asyncio.create_subprocess_shell(command, stdout=asyncio.subprocess.PIPE)
+    return (await process.communicate())[0]
 
 
 async def test_the_command_line_it_prints_gets_a_token(tmp_path: Path) -> None:
     async with tenant(tmp_path) as running:
-        process = await asyncio.create_subprocess_shell(demo._curl(running), stdout=asyncio.subprocess.PIPE)
-        answer, _ = await process.communicate()
+        answer = await said(demo._curl(running))
     assert b'"access_token": "ey' in answer
 
 

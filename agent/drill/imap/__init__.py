@@ -6,7 +6,6 @@ front end does with a mailbox that the app may not open is played too: signing i
 
 import asyncio
 import base64
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -21,7 +20,7 @@ from agent.drill.imap.talk import GoneError, NoError, Talk
 from agent.drill.imap.words import words_of
 from agent.drill.lossy import losing
 from agent.drill.mail_login import MailPolicy
-from agent.drill.stream import admitted, serve_stream
+from agent.drill.stream import admitted, listening_socket, serve_stream
 from agent.drill.world import World
 
 NAME = "outlook.office365.com"
@@ -73,7 +72,6 @@ async def serve_imap(world: World, authority: trustme.CA) -> AsyncIterator[int]:
                 await writer.start_tls(tls.under(world.faults.first(Tls, "exchange", region=world.region)))
                 await _converse(Talk(world, reader, writer))
 
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listening.bind(("127.0.0.1", 0))
+    listening = listening_socket()
     async with serve_stream(serve, listening), losing(world.faults, "exchange", lambda: world.region, (listening,)):
         yield listening.getsockname()[1]
