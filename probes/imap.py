@@ -37,7 +37,8 @@ Exchange Online, the application's service principal in Exchange (`New-ServicePr
 | wrong name or password | credential_invalid | login |
 | the token lacks IMAP.AccessAsApp, or opens no mailbox ("User is authenticated but not connected") | permission | login or select |
 | a valid token is refused | token_rejected | login |
-| too many connections of ours | throttled (inconclusive) | login or select |
+| the server is out of order, says its answer | identity_fault | login |
+| too many connections of ours | throttled (inconclusive) | greeting, login or select |
 | there is no such folder | not_found | select |
 """
 
@@ -51,8 +52,8 @@ from probes.core.needs import Api, Permission
 from probes.core.reasons import Reason
 from probes.core.text import shown
 from probes.lib.connect import FAMILIES, KERNEL_MEASUREMENTS, Family, connect, fits, kernel_view, measure_kernel
-from probes.lib.dialogue import FAREWELL, Protocol, ask_for_tls, imap_greeting, send_line
-from probes.lib.mail.access import RIGHTS, Account, Security, check_login, proof_of
+from probes.lib.dialogue import FAREWELL, Protocol, ask_for_tls, send_line
+from probes.lib.mail.access import RIGHTS, Account, Security, check_login, greeting_of, proof_of
 from probes.lib.mail.imap import Name
 from probes.lib.mail.imap_session import ImapSession, log_in, login_methods
 from probes.lib.resolve import ascii_host
@@ -130,7 +131,7 @@ async def _greeted(ctx: Context, wire: Wire, settings: ImapCheck) -> None:
     if settings.security == "tls":
         await _tls(ctx, wire, settings)
     with ctx.step("greeting"):
-        ctx.evidence("greeting", await imap_greeting(wire))
+        ctx.evidence("greeting", await greeting_of(wire, Protocol.IMAP))
         if settings.security == "starttls":
             await ask_for_tls(wire, Protocol.IMAP)
     if settings.security == "starttls":

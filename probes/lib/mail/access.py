@@ -29,6 +29,9 @@ _CODE = re.compile(r"\s*\[([A-Za-z][A-Za-z/-]*)")
 _CROWDED = re.compile(
     r"too many (?:simultaneous |concurrent )?(?:connections|sessions)|maximum number of connections|request is throttled", re.IGNORECASE
 )
+_OUT_OF_ORDER = re.compile(r"server unavailable|temporary|internal error", re.IGNORECASE)
+# Exchange says "Server Unavailable. 15" where the mailbox's own server is away.
+_RETIRED = re.compile(r"basic ?auth\w* ?(?:is )?(?:disabled|blocked|not supported)", re.IGNORECASE)
 _BACKOFF = re.compile(r"backoff time: ([0-9]{1,9}) milliseconds", re.IGNORECASE)
 _REASONS = {
     "AUTHORIZATIONFAILED": Reason.PERMISSION,
@@ -96,7 +99,7 @@ async def reach(ctx: Context, protocol: Protocol, server: Server) -> Wire:
     try:
         if server.security == "tls":
             await start_tls(ctx, wire, server.trust, server.host)
-        ctx.evidence(f"{protocol}_greeting", await GREETING[protocol](wire))
+        ctx.evidence(f"{protocol}_greeting", await greeting_of(wire, protocol))
         if server.security == "starttls":
             await ask_for_tls(wire, protocol)
             await start_tls(ctx, wire, server.trust, server.host)
@@ -104,6 +107,20 @@ async def reach(ctx: Context, protocol: Protocol, server: Server) -> Wire:
         wire.close()
         raise
     return wire
+
+
+async def greeting_of(wire: Wire, protocol: Protocol) -> str:
+    """Read the greeting.
+
+    Raises:
+        Failed: CONNECTION_RESET at a good-bye, PROTOCOL_ERROR, CONTENT_MISMATCH.
+        Inconclusive: THROTTLED, where the good-bye says that there are too many of us.
+
+    """
+    try:
+        return await GREETING[protocol](wire)
+    except Failed as failed:
+        raise clearer(failed) from failed
 
 
 async def proof_of(ctx: Context, account: Account) -> Proof:
@@ -127,9 +144,8 @@ def login_refused(ctx: Context, protocol: Protocol, proof: Proof, said: str, cha
     ctx.evidence(f"{protocol}_login_refused", without_secret(f"{said} ({told})" if told else said, proof.user, proof.secret))
     if general := meaning(said):
         return general
-    code = _code(said)
-    if code in _REASONS:
-        return Failed(_REASONS[code], f"the mail server refuses the login of {proof.user}: {said}")
+    if reason := _reason(said):
+        return Failed(reason, f"the mail server refuses the login of {proof.user}: {said}")
     if proof.token is None:
         return Failed(Reason.CREDENTIAL_INVALID, f"the mail server refuses the name or password of {proof.user}: {said}")
     return _token_refused(ctx, proof.user, proof.token, RIGHTS[protocol], said)
@@ -148,6 +164,17 @@ def meaning(said: str) -> Stopped | None:
         seconds = int(wait[1]) / 1000 if wait else 0.0
         return Inconclusive(Reason.THROTTLED, f"the mail server limits our own connections: {said}"[:300], retry_after=seconds)
     return None
+
+
+def clearer(failed: Failed) -> Stopped:
+    """Return what a lost connection means where the server said good-bye with a reason, else the failure as it is."""
+    return (meaning(failed.message) if failed.reason is Reason.CONNECTION_RESET else None) or failed
+
+
+def _reason(said: str) -> Reason | None:
+    if _RETIRED.search(said):
+        return Reason.BLOCKED_BY_POLICY
+    return _REASONS.get(_code(said)) or (Reason.IDENTITY_FAULT if _OUT_OF_ORDER.search(said) else None)
 
 
 def _token_refused(ctx: Context, user: str, token: Token, right: str, said: str) -> Failed:

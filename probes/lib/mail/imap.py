@@ -48,6 +48,7 @@ _REPORTS = 'HEADER Content-Type "multipart/report"'
 T = TypeVar("T")
 _SPECIAL = {Folder.JUNK: "\\junk", Folder.SENT: "\\sent", Folder.DELETED: "\\trash"}
 # RFC 6154.
+_ONLY_NAMES = {"\\noselect", "\\nonexistent"}
 _USUAL = {
     Folder.JUNK: ("junk email", "junk e-mail", "junk", "spam"),
     Folder.SENT: ("sent items", "sent", "sent messages", "sent mail"),
@@ -247,6 +248,8 @@ class ImapMailbox:
         return _found(session, Folder.INBOX, message, letter.tag, seen=seen, granularity=0.0 if announced else seen - before)
 
     async def _new(self, session: ImapSession) -> list[Fetched]:
+        if not session.exists:
+            return []
         if not self._new_from:
             return await session.newest(NEWEST, HEADERS)
         # "n:*" is never empty: it has the last message, however low its UID.
@@ -287,7 +290,7 @@ class ImapMailbox:
 
     async def _name(self, ctx: Context, folder: Folder) -> str | None:
         """Return what the server calls a folder; None where it has none."""
-        if name := self._settings.named.get(folder):
+        if (name := self._settings.named.get(folder)) or folder not in _SPECIAL:
             return name
         if self._names is None:
             await self._end_idle()
@@ -299,9 +302,10 @@ class ImapMailbox:
 def special(mailboxes: Sequence[Listed]) -> dict[Folder, str]:
     """Return the names of the special folders: by what the server says (RFC 6154), else by the names that are usual."""
     names: dict[Folder, str] = {}
+    there = [found for found in mailboxes if not found.attributes & _ONLY_NAMES]
     for folder, attribute in _SPECIAL.items():
-        told = (found.name for found in mailboxes if attribute in found.attributes)
-        usual = (found.name for name in _USUAL[folder] for found in mailboxes if _last_part(found) == name)
+        told = (found.name for found in there if attribute in found.attributes)
+        usual = (found.name for name in _USUAL[folder] for found in there if _last_part(found) == name)
         if name := next(chain(told, usual), None):
             names[folder] = name
     return names

@@ -14,7 +14,7 @@ from probes.core.contract import Failed, Stopped
 from probes.core.reasons import Reason
 from probes.core.text import shown
 from probes.lib.dialogue import FAREWELL, LINES, ImapAnswer, ImapResponse, Protocol, imap_ask, imap_response, imap_untagged, send_line
-from probes.lib.mail.access import Account, Proof, Server, login_refused, meaning, proof_of, reach
+from probes.lib.mail.access import Account, Proof, Server, clearer, login_refused, meaning, proof_of, reach
 from probes.lib.mail.imap_data import Fetched, Listed, codes, counted, fetched, listed, number, quoted, searched, to_utf7
 from probes.lib.mail.sasl import plain, xoauth2
 from probes.lib.wire import Wire
@@ -75,7 +75,10 @@ class ImapSession:
     async def answer(self, command: str, replies: Iterable[str] = (), most: int = LINES) -> ImapAnswer:
         """Send a command, and return its answer whatever it is."""
         self.busy = True
-        answer = await imap_ask(self.wire, self.next_tag(), command, replies, most)
+        try:
+            answer = await imap_ask(self.wire, self.next_tag(), command, replies, most)
+        except Failed as failed:
+            raise clearer(failed) from failed
         self.busy = False
         for response in answer.untagged:
             if self.count(response):

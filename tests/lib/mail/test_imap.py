@@ -17,6 +17,7 @@ from probes.lib.mail import imap
 from probes.lib.mail.ends import Folder, Found, Mailbox
 from probes.lib.mail.imap import ImapReceive, mailbox
 from probes.lib.mail.letter import Letter, Template, mime, new_letter
+from tests.fakes import hostile
 from tests.fakes.certificates import ca_file
 from tests.fakes.imap import AFTER, EXCHANGE, Box, ImapServer
 from tests.probes.pages import lookup, read
@@ -82,6 +83,36 @@ def soon(seconds: float = EVENTUALLY) -> float:
 
 def of(found: list[Found]) -> list[tuple[str, Folder]]:
     return [(one.tag, one.folder) for one in found]
+
+
+HOSTILE = {
+    "an endless line": b"* OK hi\r\n* CAPABILITY " + b"x" * 70_000,
+    "endless responses": b"* OK hi\r\n" + b"* OK still here\r\n" * 300,
+    "a literal without an end": b"* OK hi\r\n* LIST {4294967296}\r\n",
+    "endless literals": b"* OK hi\r\n* LIST" + b" {0}\r\n" * 300,
+    "another's answer": b"* OK hi\r\nx9 OK done\r\n",
+    "a request that nobody made": b"* OK hi\r\n+ go on\r\n",
+    "no words": bytes(range(256)) + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("said", HOSTILE.values(), ids=HOSTILE)
+async def test_a_hostile_server_is_a_failure_with_a_name(said: bytes) -> None:
+    async with hostile.closes_after(said, waits_for_request=False) as (host, port):
+        settings = ImapReceive(via="imap", host=host, port=port, username="me", password=Secret(env="x"), security="none")
+        ctx = context()
+        with pytest.raises(Failed) as caught, ctx.step("sign_in"):
+            await mailbox(settings).open(ctx)
+    assert caught.value.reason is Reason.PROTOCOL_ERROR
+
+
+async def test_a_good_bye_that_says_why_is_heard() -> None:
+    async with hostile.closes_after(b"* BYE Too many simultaneous connections\r\n", waits_for_request=False) as (host, port):
+        settings = ImapReceive(via="imap", host=host, port=port, username="me", password=Secret(env="x"), security="none")
+        ctx = context()
+        with pytest.raises(Inconclusive) as caught, ctx.step("sign_in"):
+            await mailbox(settings).open(ctx)
+    assert caught.value.reason is Reason.THROTTLED
 
 
 # Arrival
@@ -302,6 +333,7 @@ async def test_litter_is_what_is_ours_and_older_than_a_day() -> None:
     [
         pytest.param({"INBOX": r"\x", "Junk-E-Mail": r"\Junk"}, "Junk-E-Mail", id="told by the server"),
         pytest.param({"INBOX": r"\x", "Spam": r"\x", "Junk": r"\x"}, "Junk", id="by its usual name"),
+        pytest.param({"INBOX": r"\x", "Junk Email": r"\Noselect", "Junk": r"\x"}, "Junk", id="not one that is only a name"),
         pytest.param({"INBOX": r"\x", "INBOX/Spam": r"\x"}, "INBOX/Spam", id="below the inbox"),
     ],
 )
@@ -409,6 +441,8 @@ async def test_a_server_that_knows_only_login(password: str, said: list[str]) ->
         pytest.param("NO [PRIVACYREQUIRED] TLS", Reason.BLOCKED_BY_POLICY, "TLS", id="not in the clear"),
         pytest.param("NO [AUTHORIZATIONFAILED] no", Reason.PERMISSION, "no", id="not as this one"),
         pytest.param("NO [UNAVAILABLE] later", Reason.IDENTITY_FAULT, "later", id="the server cannot ask"),
+        pytest.param("NO Server Unavailable. 15", Reason.IDENTITY_FAULT, "Unavailable", id="the mailbox's server is away"),
+        pytest.param("NO Basic authentication is disabled.", Reason.BLOCKED_BY_POLICY, "disabled", id="passwords are retired"),
         pytest.param("BAD User is authenticated but not connected.", Reason.PERMISSION, "no mailbox", id="not connected"),
     ],
 )
