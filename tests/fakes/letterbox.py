@@ -107,18 +107,23 @@ class Box:
 
 @dataclass(slots=True)
 class Office:
-    """Takes letters. `fate` says what becomes of one; without it, it is delivered at once and a copy is kept where copies are."""
+    """Takes letters, within `takes` seconds, and keeps a copy of each where `copies` are kept.
+
+    `fate` says what becomes of one; without it, it is delivered.
+    """
 
     to: Box = field(default_factory=Box)
     of: Box = field(default_factory=Box)
     fate: "Callable[[Office, Letter], None] | None" = None
     refusal: Stopped | None = None
     copies: bool = False
+    takes: float = 0.0
     letters: list[Letter] = field(default_factory=list)
 
     async def submit(self, _: Context, letter: Letter) -> Accepted:
         """Take a letter, or do not."""
         self.letters.append(letter)
+        await asyncio.sleep(self.takes)
         if self.refusal:
             raise self.refusal
         if self.copies:

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 from probes.core.context import Context
@@ -35,11 +35,13 @@ async def wait(ctx: Context, boxes: Boxes, letter: Letter) -> Found | None:
         Failed, Inconclusive: whatever the mailbox raises.
 
     """
-    end = ctx.deadline - reserve(ctx)
-    for until in ((perf_counter() + end) / 2, end):
-        found = await boxes.receiving.arrival(ctx, letter, until) or await _elsewhere(ctx, boxes, letter)
-        if found is not None:
+    end, looked = ctx.deadline - reserve(ctx), perf_counter()
+    for until in ((looked + end) / 2, end):
+        if found := await boxes.receiving.arrival(ctx, letter, until):
             return found
+        if found := await _elsewhere(ctx, boxes, letter):
+            return replace(found, granularity=perf_counter() - looked)
+        looked = perf_counter()
     return None
 
 

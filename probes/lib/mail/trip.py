@@ -8,7 +8,7 @@ from probes.core.contract import Failed, Stopped
 from probes.core.reasons import Reason
 from probes.lib.mail.ends import Accepted, Folder, Found, Outbox, SubmissionUncertain
 from probes.lib.mail.letter import Letter
-from probes.lib.mail.outstanding import Boxes, State, keep, note, tidy
+from probes.lib.mail.outstanding import Boxes, State, keep, note, reserve, tidy
 from probes.lib.mail.transit import Handed, measure, returned, wait
 
 
@@ -56,7 +56,9 @@ async def _trip_and_tidy(ctx: Context, trip: Trip) -> None:
     except Stopped as stopped:
         # Clearing away has a step of its own, which must not hide the one to blame.
         stopped.step = stopped.step or (ctx.blamed.name if ctx.blamed else "")
-        await _clear_away(ctx, trip)
+        if stopped.reason is not Reason.THROTTLED:
+            await _clear_away(ctx, trip)
+        # Who is asked to stay away does; the ledger knows what is left.
         raise
     await _clear_away(ctx, trip)
 
@@ -72,6 +74,9 @@ async def _send_and_find(ctx: Context, trip: Trip) -> None:
     with ctx.step("submit"):
         accepted = await _submit(ctx, trip)
     handed = Handed(trip.letter, perf_counter(), accepted)
+    if handed.at > ctx.deadline - reserve(ctx):
+        await note(ctx, trip.letter, State.ACCEPTED, accepted.at or time())
+        raise Failed(Reason.TIMEOUT, "the letter was accepted so slowly that no time was left to wait for it", step="submit")
     with ctx.step("transit"):
         found = await _arrived(ctx, trip.boxes, handed)
         if found.report is not None:

@@ -106,9 +106,8 @@ def _to_read(protocol: Protocol, user: str) -> tuple[Permission, ...]:
     return (Permission(RIGHTS[protocol], "finds mail and removes it", scope=Scope.MAILBOXES, api=Api.EXCHANGE, targets=(user,)),)
 
 
-def costs_of(send: Send, *receives: Receive | None) -> tuple[Cost, ...]:
+def costs_of(send: Send, receive: Receive, sent: Receive | None) -> tuple[Cost, ...]:
     """Return the calls of Graph that a good run asks for."""
-    calls = _SEND_CALLS if isinstance(send, GraphSend) else 0
-    calls += _OWN_CALLS if isinstance(send, GraphSend) and len([one for one in receives if one is not None]) == 1 else 0
-    calls += _RECEIVE_CALLS * sum(isinstance(one, GraphReceive) for one in receives)
+    own_is_graph = isinstance(send, GraphSend) if sent is None else isinstance(sent, GraphReceive)
+    calls = _SEND_CALLS * isinstance(send, GraphSend) + _OWN_CALLS * own_is_graph + _RECEIVE_CALLS * isinstance(receive, GraphReceive)
     return (Cost(Service.OUTLOOK, calls=calls),) if calls else ()

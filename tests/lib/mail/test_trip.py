@@ -10,6 +10,7 @@ import pytest
 from probes.core.contract import Failed, Inconclusive, Outcome, Run
 from probes.core.ledger import Artefact, MemoryLedger
 from probes.core.reasons import Reason
+from probes.lib.mail import outstanding
 from probes.lib.mail.ends import Folder, SubmissionUncertain
 from probes.lib.mail.letter import Letter
 from probes.lib.mail.outstanding import DAY
@@ -23,6 +24,12 @@ RECEIVED = (
     "Received: from sub.example by mx.example with ESMTPS id 2; Mon, 23 Nov 2026 10:00:05 +0000\r\n"
     "Received: from [10.0.0.9] by sub.example with ESMTPSA id 1; Mon, 23 Nov 2026 10:00:00 +0000\r\n"
 )
+
+
+@pytest.fixture(autouse=True)
+def much_of_the_time_is_for_clearing_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let letters be late soon, and leave a busy machine time for the rest."""
+    monkeypatch.setattr(outstanding, "_RESERVED_SHARE", 0.85)
 
 
 def lost(_: Office, __: Letter) -> None:
@@ -161,7 +168,7 @@ async def test_what_became_of_an_accepted_letter_is_told_apart(
     fate: Callable[[Office, Letter], None], reason: Reason, step: str, code: str
 ) -> None:
     mail = Mail(Office(fate=fate, copies=True))
-    run = await mail.once(timeout=1.5)
+    run = await mail.once(timeout=2.0)
     assert (run.outcome, run.reason, run.failed_step, run.code) == (Outcome.FAILED, reason, step, code)
     assert (mail.office.to.kept, mail.office.of.kept) == ({}, {})
     assert [kept.fact("state") for kept in mail.outstanding()] == (["late"] if reason is Reason.MAIL_LATE else [])
@@ -170,9 +177,10 @@ async def test_what_became_of_an_accepted_letter_is_told_apart(
 
 async def test_junk_can_be_tolerated() -> None:
     mail = Mail(Office(fate=junked))
-    run = await mail.once(timeout=1.5, judgement=Judgement(tolerates_junk=True))
+    run = await mail.once(timeout=2.0, judgement=Judgement(tolerates_junk=True))
     assert (run.outcome, dict(run.evidence)["folder"]) == (Outcome.OK, "junk")
     assert "delivered_to_visible_seconds" in measured(run)
+    assert measured(run)["look_granularity_seconds"] > 0
     assert is_clean(mail)
 
 
@@ -191,7 +199,7 @@ async def test_a_letter_that_arrives_twice_is_ok_and_counted() -> None:
 
 async def test_a_letter_found_late_by_a_later_run_is_told_with_its_seconds_and_removed() -> None:
     mail = Mail(Office(fate=lost))
-    await mail.once(timeout=1.0)
+    await mail.once(timeout=2.0)
     mail.office.fate = None
     await mail.age(500)
     mail.office.to.put(mail.office.letters[0])
@@ -204,7 +212,7 @@ async def test_a_letter_found_late_by_a_later_run_is_told_with_its_seconds_and_r
 
 async def test_looking_for_earlier_letters_is_no_part_of_the_way_of_this_one() -> None:
     mail = Mail(Office(fate=lost))
-    await mail.once(timeout=1.0)
+    await mail.once(timeout=2.0)
     mail.office.fate = None
     mail.office.to.asked.clear()
     await mail.once()
@@ -215,7 +223,7 @@ async def test_looking_for_earlier_letters_is_no_part_of_the_way_of_this_one() -
 
 async def test_a_letter_that_has_not_come_within_a_day_is_lost_and_counted_once() -> None:
     mail = Mail(Office(fate=lost))
-    await mail.once(timeout=1.0)
+    await mail.once(timeout=2.0)
     mail.office.fate = None
     await mail.age(DAY + 1)
     assert measured(await mail.once())["lost_total"] == 1
@@ -225,7 +233,7 @@ async def test_a_letter_that_has_not_come_within_a_day_is_lost_and_counted_once(
 
 async def test_a_late_letter_that_comes_back_after_its_run_is_lost() -> None:
     mail = Mail(Office(fate=lost))
-    await mail.once(timeout=1.0)
+    await mail.once(timeout=2.0)
     mail.office.fate = None
     first = mail.office.letters[0]
     mail.office.of.put(first, report=Report(first.tag, "failed", "4.4.7", "expired"))
@@ -316,14 +324,14 @@ async def test_a_copy_that_shows_later_than_the_letter_is_waited_for() -> None:
 async def test_a_mailbox_that_hangs_while_clearing_away_never_makes_a_run_a_timeout() -> None:
     mail = Mail(Office(copies=True))
     mail.office.of.hangs = True
-    run = await mail.once(timeout=1.0)
+    run = await mail.once(timeout=2.0)
     assert (run.outcome, run.cleanup_failed) == (Outcome.OK, True)
 
 
 async def test_a_late_letter_is_late_also_where_junk_cannot_be_looked_into() -> None:
     mail = Mail(Office(fate=lost))
     mail.office.of.broken = Failed(Reason.PERMISSION, "may not read the sender's mailbox")
-    run = await mail.once(timeout=1.0)
+    run = await mail.once(timeout=2.0)
     assert (run.reason, run.failed_step, run.cleanup_failed) == (Reason.MAIL_LATE, "transit", True)
     assert "may not" in dict(run.evidence)["elsewhere"]
 
@@ -342,6 +350,29 @@ async def test_a_mailbox_that_fails_under_the_wait_is_to_blame_and_the_letter_st
     mail.office.to.broken, mail.office.fate = None, None
     run = await mail.once()
     assert "late_seconds" not in measured(run)
+    assert is_clean(mail)
+
+
+async def test_who_is_asked_to_stay_away_does_and_clears_away_later() -> None:
+    mail = Mail(Office())
+
+    def slows_down(office: Office, sent: Letter) -> None:
+        office.to.put(sent)
+        office.to.broken = Inconclusive(Reason.THROTTLED, "slow down", retry_after=9)
+
+    mail.office.fate = slows_down
+    run = await mail.once()
+    assert (run.outcome, run.failed_step, run.retry_after, run.cleanup_failed) == (Outcome.INCONCLUSIVE, "transit", 9, False)
+    assert mail.office.to.asked == []
+    mail.office.to.broken, mail.office.fate = None, None
+    await mail.once()
+    assert is_clean(mail)
+
+
+async def test_a_letter_accepted_at_the_last_moment_is_a_slow_submission_and_no_late_letter() -> None:
+    mail = Mail(Office(takes=0.5))
+    run = await mail.once(timeout=2.0)
+    assert (run.reason, run.failed_step) == (Reason.TIMEOUT, "submit")
     assert is_clean(mail)
 
 
