@@ -97,17 +97,19 @@ The run is ok when the letter lies in the inbox. Otherwise it fails, or is incon
 | arrived, and slower than `expect_within` | too_slow | transit |
 
 A letter that arrives twice counts in `duplicates_total`. Waiting ends before the deadline, by a fifth of the timeout and at most 10 s, to
-look into junk and for a delivery report; both are looked at half-way, too.
+look into junk and for a delivery report; both are looked at half-way, too. A letter whose acceptance itself takes that long is no late
+letter: the run fails at submit with timeout.
 
 A late letter stays on the ledger of `state_dir`. Every later run, after its own round trip, so that its times are not touched, looks for
 up to 20 of them, whatever restarts lie between: one that has come is told in `late_seconds` and removed; one that has not within 24 hours,
 or that came back, counts in `lost_total`.
 
 Nothing is left behind: each letter is on the ledger before it is handed over, and is struck off when nothing of it is left in the
-receiving mailbox (inbox, junk, deleted and recoverable items, as far as its protocol shows them) and in the sender's (sent items, delivery
-reports), where that can be looked into. The first run of the agent and then one a day also remove whatever carries our mark and is older
-than a day. Clearing away happens after every run that could sign in, also a failed one; where it fails, that is counted and no run's
-reason. Where the ledger cannot be written nothing is sent, and the run is inconclusive (agent_resources).
+receiving mailbox (inbox, junk, deleted and recoverable items) and in the sender's (sent items, delivery reports), where that can be looked
+into, as far as the protocols show folders: POP3 shows the inbox alone, and what IMAP removes Exchange keeps among the recoverable items for
+as long as the mailbox says. The first run of the agent and then one a day also remove whatever carries our mark and is older than a day.
+Clearing away happens after every run that could sign in, also a failed one, unless the service asked us to stay away; where it fails, that
+is counted and no run's reason. Where the ledger cannot be written nothing is sent, and the run is inconclusive (agent_resources).
 
 Sending via Graph needs the application permission Mail.Send, reading via Graph Mail.ReadWrite (which removes), both narrowed to the
 mailboxes; SMTP, IMAP and POP3 with `oauth` need SMTP.SendAsApp, IMAP.AccessAsApp and POP.AccessAsApp of Office 365 Exchange Online.
