@@ -4,6 +4,7 @@ import base64
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from lxml import etree
 
@@ -110,23 +111,27 @@ def _extended(message: Message, header: str) -> etree._Element:
     return element("t:ExtendedProperty", where, element("t:Value", text=header_of(message, header)))
 
 
-def matches(message: Message, restriction: etree._Element | None) -> bool:
-    """Say whether a message is within a restriction.
+Read = Callable[[Any], str]
+"""Gives the property of an item that an element of a restriction names."""
+
+
+def matches(read: Read, restriction: etree._Element | None) -> bool:
+    """Say whether an item is within a restriction.
 
     Raises:
         EwsError: ErrorUnsupportedPathForQuery, ErrorInvalidRestriction, where it asks for what is not played here.
 
     """
-    return restriction is None or _holds(message, restriction[0])
+    return restriction is None or _holds(read, restriction[0])
 
 
-def _holds(message: Message, rule: etree._Element) -> bool:
+def _holds(read: Read, rule: etree._Element) -> bool:
     name = str(rule.tag).partition("}")[2]
     if name in _JOINTS:
-        return _JOINTS[name](_holds(message, each) for each in rule)
+        return _JOINTS[name](_holds(read, each) for each in rule)
     if name not in _TESTS:
         raise EwsError("ErrorInvalidRestriction", "The restriction is not one that is played here.")
-    return _TESTS[name](_value(message, rule[0]), _constant(rule))
+    return _TESTS[name](read(rule[0]), _constant(rule))
 
 
 _JOINTS: dict[str, Callable[[Iterable[bool]], bool]] = {"And": all, "Or": any, "Not": lambda held: not any(held)}
@@ -143,7 +148,13 @@ def _constant(rule: etree._Element) -> str:
     return next((str(each.get("Value")) for each in rule.iter(named("t:Constant"))), "")
 
 
-def _value(message: Message, path: etree._Element) -> str:
+def value_of(message: Message, path: etree._Element) -> str:
+    """Give a property of a message that a restriction asks for.
+
+    Raises:
+        EwsError: ErrorUnsupportedPathForQuery.
+
+    """
     if path.tag == named("t:ExtendedFieldURI"):
         return header_of(message, str(path.get("PropertyName")))
     read = _PROPERTIES.get(str(path.get("FieldURI")))

@@ -1,43 +1,21 @@
 """What can be asked of EWS here (learn.microsoft.com/exchange, EWS operations), in one mailbox."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 from lxml import etree
 
-from agent.drill.ews.items import folder_key, item_id, matches, moment, seconds_of, shape_of, shown
-from agent.drill.ews.soap import EwsError, all_of, element, named, refusal, response_message, text_of
+from agent.drill.ews import calendar
+from agent.drill.ews.items import folder_key, matches, shape_of, shown, value_of
+from agent.drill.ews.soap import EwsError, element, named, refusal, response_message, text_of
 from agent.drill.graph.frame import GraphError
 from agent.drill.graph.letters import Address, Letter, decoded, from_mime, new_message_id
-from agent.drill.graph.mailbox import Mailbox, new_id
+from agent.drill.graph.mailbox import Mailbox
 from agent.drill.graph.post import Post
 from agent.drill.world import World
 
 _MOST_FOUND = 1000
-_EVENTS_KEPT = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One event of a calendar, in Unix seconds. `busy` is a LegacyFreeBusyStatus."""
-
-    id: str
-    subject: str
-    start: float
-    end: float
-    busy: str
-
-
-@dataclass(slots=True)
-class Calendars:
-    """The events of all people that were made through EWS, by mail address."""
-
-    world: World
-    events: dict[str, dict[str, Event]] = field(default_factory=dict)
-
-    def of(self, address: str) -> dict[str, Event]:
-        """Give one person's events, by id."""
-        return self.events.setdefault(address.lower(), {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +34,7 @@ def create_item(visit: Visit) -> etree._Element:
 
 def _create(visit: Visit, item: etree._Element) -> etree._Element:
     if item.tag == named("t:CalendarItem"):
-        return _create_event(visit, item)
+        return calendar.create(visit.world, visit.box, item)
     disposition = visit.request.get("MessageDisposition")
     if item.tag != named("t:Message") or disposition not in {"SendOnly", "SendAndSaveCopy"}:
         raise EwsError("ErrorInvalidOperation", "Only messages that are sent at once are played here.")
@@ -91,18 +69,6 @@ def _header(extended: etree._Element) -> tuple[str, str]:
     return str(extended.find(named("t:ExtendedFieldURI")).get("PropertyName")), text_of(extended, "t:Value")
 
 
-def _create_event(visit: Visit, item: etree._Element) -> etree._Element:
-    events = visit.world.of(Calendars).of(visit.box.owner.mail)
-    start, end = (seconds_of(text_of(item, name)) for name in ("t:Start", "t:End"))
-    if end < start:
-        raise EwsError("ErrorCalendarEndDateIsEarlierThanStartDate", "EndDate is earlier than StartDate")
-    key = new_id("AAMkAG", visit.world.random)
-    events[key] = Event(key, text_of(item, "t:Subject"), start, end, text_of(item, "t:LegacyFreeBusyStatus") or "Busy")
-    for old in list(events)[:-_EVENTS_KEPT]:
-        del events[old]
-    return response_message("CreateItem", element("m:Items", element("t:CalendarItem", item_id(key, len(events)))))
-
-
 def find_item(visit: Visit) -> etree._Element:
     """FindItem: a page of what is in each folder, newest first."""
     return _each(visit, "FindItem", visit.request.find(named("m:ParentFolderIds")), _find)
@@ -111,14 +77,24 @@ def find_item(visit: Visit) -> etree._Element:
 def _find(visit: Visit, folder: etree._Element) -> etree._Element:
     view = visit.request.find(named("m:IndexedPageItemView"))
     offset, most = int(view.get("Offset", "0")), min(int(view.get("MaxEntriesReturned", _MOST_FOUND)), _MOST_FOUND)
-    inside = visit.box.within(folder_key(visit.box, folder))
+    found = _events(visit) if folder.get("Id") == calendar.FOLDER else _messages(visit, folder_key(visit.box, folder))
+    page = found[offset : offset + most]
+    facts = {"TotalItemsInView": str(len(found)), "IncludesLastItemInRange": str(offset + len(page) >= len(found)).lower()}
+    return response_message(
+        "FindItem", element("m:RootFolder", element("t:Items", *page), IndexedPagingOffset=str(offset + len(page)), **facts)
+    )
+
+
+def _messages(visit: Visit, folder: str) -> list[etree._Element]:
     rule, shape = visit.request.find(named("m:Restriction")), shape_of(visit.request)
-    all_found = sorted((each for each in inside if matches(each, rule)), key=lambda each: (each.received, each.version), reverse=True)
-    page = all_found[offset : offset + most]
-    last = offset + len(page) >= len(all_found)
-    items = element("t:Items", *(shown(each, shape) for each in page))
-    facts = {"TotalItemsInView": str(len(all_found)), "IncludesLastItemInRange": str(last).lower()}
-    return response_message("FindItem", element("m:RootFolder", items, IndexedPagingOffset=str(offset + len(page)), **facts))
+    found = [each for each in visit.box.within(folder) if matches(partial(value_of, each), rule)]
+    return [shown(each, shape) for each in sorted(found, key=lambda each: (each.received, each.version), reverse=True)]
+
+
+def _events(visit: Visit) -> list[etree._Element]:
+    rule, shape = visit.request.find(named("m:Restriction")), shape_of(visit.request)
+    events = calendar.events_of(visit.world, visit.box)
+    return [calendar.shown(each, shape) for each in events if matches(partial(calendar.value_of, each), rule)]
 
 
 def get_item(visit: Visit) -> etree._Element:
@@ -127,10 +103,13 @@ def get_item(visit: Visit) -> etree._Element:
 
 
 def _get(visit: Visit, wanted: etree._Element) -> etree._Element:
-    message = visit.box.find(str(wanted.get("Id")))
-    if message is None:
-        raise EwsError("ErrorItemNotFound", "The specified object was not found in the store.")
-    return response_message("GetItem", element("m:Items", shown(message, shape_of(visit.request))))
+    key, shape = str(wanted.get("Id")), shape_of(visit.request)
+    message, event = visit.box.find(key), calendar.event_of(visit.world, visit.box, key)
+    if message is not None:
+        return response_message("GetItem", element("m:Items", shown(message, shape)))
+    if event is not None:
+        return response_message("GetItem", element("m:Items", calendar.shown(event, shape)))
+    raise EwsError("ErrorItemNotFound", "The specified object was not found in the store.")
 
 
 def get_folder(visit: Visit) -> etree._Element:
@@ -157,13 +136,15 @@ def delete_item(visit: Visit) -> etree._Element:
 
 
 def _delete(visit: Visit, wanted: etree._Element) -> etree._Element:
-    key, now = str(wanted.get("Id")), visit.world.now()
-    message = visit.box.find(key)
-    if message is None and visit.world.of(Calendars).of(visit.box.owner.mail).pop(key, None) is None:
-        raise EwsError("ErrorItemNotFound", "The specified object was not found in the store.")
+    key, kind = str(wanted.get("Id")), str(visit.request.get("DeleteType"))
+    folder = {"HardDelete": "recoverableitemspurges", "SoftDelete": "recoverableitemsdeletions"}.get(kind, "deleteditems")
+    message, event = visit.box.find(key), calendar.event_of(visit.world, visit.box, key)
     if message is not None:
-        folder = {"HardDelete": "recoverableitemspurges", "SoftDelete": "recoverableitemsdeletions"}
-        visit.box.move(message, folder.get(str(visit.request.get("DeleteType")), "deleteditems"), now)
+        visit.box.move(message, folder, visit.world.now())
+    elif event is not None:
+        event.folder = folder
+    else:
+        raise EwsError("ErrorItemNotFound", "The specified object was not found in the store.")
     return response_message("DeleteItem")
 
 
@@ -175,40 +156,8 @@ def convert_id(visit: Visit) -> etree._Element:
 
 
 def free_busy(visit: Visit) -> etree._Element:
-    """GetUserAvailability: the times at which people of this tenant are not free."""
-    window = next(all_of(visit.request, "t:TimeWindow"))
-    start, end = seconds_of(text_of(window, "t:StartTime")), seconds_of(text_of(window, "t:EndTime"))
-    whose = [
-        text_of(each, "t:Email/t:Address") for each in visit.request.iterfind(f"{named('m:MailboxDataArray')}/{named('t:MailboxData')}")
-    ]
-    answers = (_free_busy(visit.world, address, start, end) for address in whose)
-    return element("m:GetUserAvailabilityResponse", element("m:FreeBusyResponseArray", *answers))
-
-
-def _free_busy(world: World, address: str, start: float, end: float) -> etree._Element:
-    if world.of(Post).mailbox(address) is None:
-        error = EwsError("ErrorMailRecipientNotFound", "Unable to resolve e-mail address to an Active Directory object.")
-        refused = refusal("FindItem", error)
-        refused.tag = named("m:ResponseMessage")
-        return element("m:FreeBusyResponse", refused)
-    busy = [each for each in world.of(Calendars).of(address).values() if each.start < end and each.end > start]
-    view = element("m:FreeBusyView", element("t:FreeBusyViewType", text="FreeBusy"), _events(busy))
-    good = response_message("FindItem")
-    good.tag = named("m:ResponseMessage")
-    return element("m:FreeBusyResponse", good, view)
-
-
-def _events(events: Iterable[Event]) -> etree._Element | None:
-    made = [
-        element(
-            "t:CalendarEvent",
-            element("t:StartTime", text=moment(each.start).rstrip("Z")),
-            element("t:EndTime", text=moment(each.end).rstrip("Z")),
-            element("t:BusyType", text=each.busy),
-        )
-        for each in events
-    ]
-    return element("t:CalendarEventArray", *made) if made else None
+    """GetUserAvailability: when people of this tenant are not free."""
+    return calendar.free_busy(visit.world, visit.request)
 
 
 def _each(

@@ -77,10 +77,11 @@ class Calls:
         self._wire: Wire | None = None
         self._token: Token | None = None
 
-    async def sign_in(self) -> None:
+    async def sign_in(self) -> Token | None:
         """Get a token, where one is needed: for the host that is called, and for no other."""
         if self._site.tenant is not None and self._site.server.with_token:
             self._token = await token_for(self._ctx, self._site.tenant, f"https://{self._site.url.authority}")
+        return self._token
 
     async def carry(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         """Make a request of the process: header fields, body, and whether the connection is to be kept for the next one.

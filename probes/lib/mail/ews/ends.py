@@ -1,9 +1,10 @@
-"""The two ends of a mail round trip over EWS, and what else a mailbox can be asked for."""
+"""The two ends of a mail round trip over EWS, made of what the process that speaks EWS can do."""
 
 import asyncio
 import time
 from base64 import b64decode
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 
@@ -27,6 +28,8 @@ _FOLDERS = {
     Folder.RECOVERABLE: "recoverableitemsdeletions",
 }
 _DAY = 86_400.0
+_LAST_LOOK = 1.0
+# Seconds before the end of waiting at which to look once more.
 _ACCEPTED = "200"
 _UNKNOWN = {"ErrorFolderNotFound", "ErrorItemNotFound"}
 
@@ -44,6 +47,23 @@ def mailbox(settings: EwsReceive) -> Mailbox:
 def own_mailbox(settings: EwsSend) -> Mailbox:
     """Return the sender's own mailbox, where copies and delivery reports are."""
     return EwsMailbox(settings, settings.from_)
+
+
+@contextmanager
+def told_apart(calls: Calls) -> Iterator[None]:
+    """Tell what may have been done, though the answer did not come, from what was not.
+
+    Raises:
+        SubmissionUncertain: where nobody can say.
+
+    """
+    try:
+        yield
+    except Stopped as stopped:
+        if not calls.handed_over and stopped.reason is not Reason.PROTOCOL_ERROR:
+            raise
+        why = f"the request was handed over, and then: {stopped.message}"
+        raise SubmissionUncertain(stopped.reason, why, code=stopped.code) from stopped
 
 
 class EwsOutbox:
@@ -87,15 +107,13 @@ class EwsMailbox:
             Failed, Inconclusive: whatever stands in the way.
 
         """
-        await self.look(ctx)
+        await self._ask(ctx, "look", folder=_FOLDERS[Folder.INBOX])
 
     async def arrival(self, ctx: Context, letter: Letter, until: float) -> Found | None:
         """Look for the letter in the inbox until perf_counter says `until`; None where it did not come."""
-        started = last = perf_counter()
-        for seconds in looks():
-            if started + seconds > until:
-                break
-            await asyncio.sleep(started + seconds - perf_counter())
+        last = perf_counter()
+        for moment_to_look in _moments(last, until):
+            await asyncio.sleep(moment_to_look - perf_counter())
             looked = perf_counter()
             letters = [each for each in await self._search(ctx, Folder.INBOX, letter.tag) if not each["report"]]
             if letters:
@@ -121,30 +139,6 @@ class EwsMailbox:
 
     async def close(self) -> None:
         """Nothing is open."""
-
-    async def look(self, ctx: Context, folder: Folder = Folder.INBOX) -> int:
-        """Return how many messages a folder holds."""
-        found: dict[str, int] = await self._ask(ctx, "look", folder=_FOLDERS[folder])
-        return found["total"]
-
-    async def recent(self, ctx: Context, most: int = 10) -> int:
-        """List the newest messages of the inbox, and return how many came."""
-        count: int = await self._ask(ctx, "recent", folder=_FOLDERS[Folder.INBOX], most=most)
-        return count
-
-    async def free_busy(self, ctx: Context, start: float, hours: float = 24.0) -> int:
-        """Ask when the owner is free or busy from `start` (Unix seconds) on, and return how many events there are."""
-        count: int = await self._ask(ctx, "free_busy", whose=self._address, start=start, hours=hours)
-        return count
-
-    async def create_event(self, ctx: Context, subject: str, body: str, start: float, minutes: float = 15.0) -> str:
-        """Put an event into the calendar, to which nobody is invited, and return its key, by which `cancel_event` removes it."""
-        key: str = await self._ask(ctx, "create_event", subject=subject, body=body, start=start, minutes=minutes)
-        return key
-
-    async def cancel_event(self, ctx: Context, key: str) -> None:
-        """Remove an event for good. No error where it is gone already."""
-        await self._ask(ctx, "remove", keys=[key])
 
     async def _search(self, ctx: Context, folder: Folder, tag: str, before: float | None = None) -> list[dict[str, Any]]:
         try:
@@ -180,3 +174,15 @@ class EwsMailbox:
     async def _ask(self, ctx: Context, do: str, **given: object) -> Any:
         site = site_of(ctx, self._server)
         return await ctx.shared.part(Workers).ask(ctx, site, self._address, do, Calls(ctx, site), **given)
+
+
+def _moments(started: float, until: float) -> Iterator[float]:
+    """Yield when (perf_counter) to look: as `looks` says, and once more before the end."""
+    at = started
+    for seconds in looks():
+        if started + seconds > until - _LAST_LOOK:
+            break
+        at = started + seconds
+        yield at
+    if until - _LAST_LOOK > max(at, perf_counter()):
+        yield until - _LAST_LOOK

@@ -209,8 +209,8 @@ def remove(account: Account, asked: Mapping[str, Any]) -> int:
 _GONE = frozenset({"ErrorItemNotFound", "ErrorMovedDeletedItem", "ErrorInvalidIdNotAnItemAttachmentId", "ErrorObjectCorrupt"})
 
 
-def free_busy(account: Account, asked: Mapping[str, Any]) -> int:
-    """Ask when a mailbox is free for some hours from now, and say how many events there are."""
+def free_busy(account: Account, asked: Mapping[str, Any]) -> str:
+    """Ask when a mailbox is free or busy between two moments: a digit for each half hour."""
     service = _Availability(protocol=account.protocol)
     service.account = account
     _say("GetUserAvailability")
@@ -221,12 +221,12 @@ def free_busy(account: Account, asked: Mapping[str, Any]) -> int:
         mailbox_data=[MailboxData(email=asked["whose"], attendee_type="Required", exclude_conflicts=False)],
         timezone=TimeZone(bias=0, standard_time=StandardTime(**begin), daylight_time=DaylightTime(**begin | {"iso_month": 7})),
         free_busy_view_options=FreeBusyViewOptions(
-            time_window=TimeWindow(start=start, end=start + timedelta(hours=asked["hours"])),
+            time_window=TimeWindow(start=start, end=_moment(asked["end"])),
             merged_free_busy_interval=30,
-            requested_view="FreeBusy",
+            requested_view="FreeBusyMerged",
         ),
     )
-    return len(_all(views)[0].calendar_events or ())
+    return str(_all(views)[0].merged or "")
 
 
 def create_event(account: Account, asked: Mapping[str, Any]) -> str:
@@ -243,6 +243,18 @@ def create_event(account: Account, asked: Mapping[str, Any]) -> str:
     )
     key: str = _created(account, event, "SaveOnly", _known(account, "calendar"))[0].id
     return key
+
+
+def event_subject(account: Account, asked: Mapping[str, Any]) -> str:
+    """Read an event back: its subject."""
+    return str(_got(account, [asked["key"]], "subject")[0].subject or "")
+
+
+def events(account: Account, asked: Mapping[str, Any]) -> list[tuple[str, str, float | None]]:
+    """Find events whose subject holds a text: the key, the subject and the moment of each one's making."""
+    restriction = Restriction(Q(subject__contains=asked["subject"]), folders=[_known(account, "inbox")], applies_to=Restriction.ITEMS)
+    found = _found(account, "calendar", restriction, ("subject", "datetime_created"))
+    return [(item.id, item.subject or "", item.datetime_created.timestamp() if item.datetime_created else None) for item in found]
 
 
 def _created(account: Account, item: Any, disposition: str, folder: Any) -> list[Any]:
@@ -323,5 +335,6 @@ def _say(step: str) -> None:
     Carrier.lines.write(step=step)
 
 
-OPERATIONS = {operation.__name__: operation for operation in (look, send, find, recent, headers, content, remove, free_busy, create_event)}
+_ALL = (look, send, find, recent, headers, content, remove, free_busy, create_event, event_subject, events)
+OPERATIONS = {operation.__name__: operation for operation in _ALL}
 """What can be asked for, by name."""

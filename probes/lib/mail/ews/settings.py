@@ -1,11 +1,12 @@
 """Where EWS is, how to log in, and as whom: the settings of both ends."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from probes.core.contract import Secret, Settings
 from probes.core.needs import Api, Permission, Scope
+from probes.lib.mail.letter import Address
 from probes.lib.proxy import Proxy, ProxyUrl
 from probes.lib.tls import Trust
 from probes.lib.url import parse
@@ -42,6 +43,14 @@ class EwsServer(Settings):
     proxy: Proxy | ProxyUrl | None = None
     """Proxy to go through; without it, as the tenant says."""
 
+    @model_validator(mode="after")
+    def _whole_login(self) -> Self:
+        if bool(self.username) != (self.password is not None):
+            raise ValueError("username and password belong together; without both, the application of the tenant signs in")
+        if self.username and self.url is None:
+            raise ValueError("a password is for an Exchange Server, so give its url; Exchange Online takes none")
+        return self
+
     @property
     def with_token(self) -> bool:
         """Whether the application of a tenant signs in."""
@@ -51,10 +60,12 @@ class EwsServer(Settings):
 class EwsSend(EwsServer):
     """Send through EWS."""
 
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, populate_by_name=True)
+
     via: Literal["ews"]
     """Through Exchange Web Services."""
-    from_: str = Field(alias="from")
-    """Mailbox to send from."""
+    from_: Annotated[Address, Field(alias="from")]
+    """Address of the mailbox to send from."""
     save_copy: bool = False
     """Whether the server keeps a copy in the sent items, which is removed later."""
 
@@ -64,8 +75,8 @@ class EwsReceive(EwsServer):
 
     via: Literal["ews"]
     """Through Exchange Web Services."""
-    mailbox: str
-    """Mailbox to look into."""
+    mailbox: Address
+    """Address of the mailbox to look into."""
 
 
 def permissions(server: EwsServer, mailbox: str) -> tuple[Permission, ...]:

@@ -14,6 +14,7 @@ from probes.core.contract import Failed, Secret
 from probes.core.needs import Api, Scope
 from probes.core.reasons import Reason
 from probes.lib.mail.ews import ends
+from probes.lib.mail.ews.desk import EwsDesk
 from probes.lib.mail.ews.settings import EwsReceive, permissions
 from probes.lib.tls import Trust
 from tests.fakes import hostile
@@ -43,7 +44,7 @@ def ntlm(url: str, password: str = PASSWORD) -> EwsReceive:
 
 async def look(settings: EwsReceive) -> int:
     async with workers(among := shared()):
-        return await ends.EwsMailbox(settings, RECIPIENT).look(run(among, tenant=""))
+        return await EwsDesk(settings).open(run(among, tenant=""))
 
 
 @pytest.mark.usefixtures("users")
@@ -121,7 +122,7 @@ async def test_one_token_serves_many_calls(tmp_path: Path) -> None:
 async def test_a_proxy_is_gone_through() -> None:
     async with answering(always(inbox(3))) as url, hostile.proxy() as (host, port), workers(among := shared()):
         ctx = run(among, tenant="")
-        assert await ends.EwsMailbox(basic(url, proxy=f"http://{host}:{port}"), RECIPIENT).look(ctx) == 3
+        assert await EwsDesk(basic(url, proxy=f"http://{host}:{port}")).open(ctx) == 3
         assert ctx.evidence_found["proxy"] == f"{host}:{port}"
         assert "proxy" in ctx.open_steps[-1].phases
 
@@ -135,9 +136,9 @@ async def test_an_authority_that_is_not_ours_is_not_trusted() -> None:
 
 async def test_phases_are_those_of_every_probe(tmp_path: Path) -> None:
     async with simulated(tmp_path) as exchange:
-        box = ends.EwsMailbox(EwsReceive(via="ews", mailbox=RECIPIENT), RECIPIENT)
-        await box.look(exchange.run())
-        await box.look(ctx := exchange.run())
+        box = EwsDesk(EwsReceive(via="ews", mailbox=RECIPIENT))
+        await box.open(exchange.run())
+        await box.open(ctx := exchange.run())
         assert list(ctx.open_steps[-1].phases) == ["resolve", "connect", "tls", "processing", "transfer"]
 
 

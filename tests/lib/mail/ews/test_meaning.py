@@ -17,6 +17,7 @@ from probes.core.ews_codes import REASONS
 from probes.core.reasons import Reason
 from probes.lib.mail.ends import SubmissionUncertain
 from probes.lib.mail.ews import ends
+from probes.lib.mail.ews.desk import EwsDesk
 from probes.lib.mail.ews.settings import EwsReceive, EwsSend
 from probes.lib.mail.letter import Template, new_letter
 from probes.lib.tls import Trust
@@ -226,4 +227,4 @@ async def submit(url: str, among: Shared) -> None:
 
 async def test_a_server_that_is_right_is_right() -> None:
     async with answering(always(inbox(3))) as url, workers(among := shared()):
-        assert await ends.EwsMailbox(basic(url), RECIPIENT).look(run(among, tenant="")) == 3
+        assert await EwsDesk(basic(url)).open(run(among, tenant="")) == 3

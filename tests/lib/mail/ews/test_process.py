@@ -19,6 +19,7 @@ from probes.core.contract import Outcome, Run
 from probes.core.reasons import Reason
 from probes.lib.mail.ews import ends
 from probes.lib.mail.ews.calls import site_of
+from probes.lib.mail.ews.desk import EwsDesk
 from probes.lib.mail.ews.settings import EwsReceive
 from probes.lib.mail.ews.workers import Limits, Workers, _who, key_of
 from tests.agent.jobs import NoSettings, job
@@ -261,11 +262,11 @@ async def test_a_process_goes_with_an_agent_that_is_killed(*, hangs: bool) -> No
 
 async def test_memory_is_level_over_many_runs(tmp_path: Path) -> None:
     async with simulated(tmp_path) as exchange:
-        box = ends.EwsMailbox(EwsReceive(via="ews", mailbox=RECIPIENT), RECIPIENT)
+        box = EwsDesk(EwsReceive(via="ews", mailbox=RECIPIENT))
         figures = []
         for _ in range(4):
             for _ in range(50):
-                await box.look(exchange.run())
+                await box.open(exchange.run())
             figures.append(next(iter(exchange.workers._kept.values())).kib)
         assert max(figures) - figures[0] < 1024
         assert exchange.heard.tokens == 1

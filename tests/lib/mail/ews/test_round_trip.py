@@ -9,10 +9,12 @@ import pytest
 from agent.drill.faults import Fault, Mail
 from agent.drill.graph.post import Post
 from probes.core.contract import Failed
+from probes.core.needs import Permission
 from probes.core.reasons import Reason
 from probes.lib.mail.ends import Folder, Mailbox
 from probes.lib.mail.ews import ends
-from probes.lib.mail.ews.settings import EwsReceive, EwsSend
+from probes.lib.mail.ews.desk import EwsDesk
+from probes.lib.mail.ews.settings import EwsReceive, EwsSend, permissions
 from probes.lib.mail.letter import Letter, Template, new_letter, tag_in
 from tests.fakes.exchange import RECIPIENT, SENDER, Exchange, simulated
 from tests.judges.ews import mistakes, needs_schemas
@@ -100,16 +102,35 @@ async def test_litter_is_what_is_ours_and_older_than_a_day(tmp_path: Path) -> No
         assert {each.tag for each in await receiving().find(exchange.run(), [old.tag, new.tag], [Folder.INBOX])} == {old.tag, new.tag}
 
 
-async def test_a_mailbox_can_be_counted_listed_asked_for_free_times_and_given_an_event(tmp_path: Path) -> None:
+def desk(address: str = RECIPIENT) -> EwsDesk:
+    return EwsDesk(EwsReceive(via="ews", mailbox=address))
+
+
+async def test_a_mailbox_can_be_counted_and_listed(tmp_path: Path) -> None:
     async with simulated(tmp_path) as exchange:
         await sent(exchange)
-        box, start = receiving(), time.time()
-        assert await box.look(exchange.run()) == await box.recent(exchange.run()) == 1
-        before = await box.free_busy(exchange.run(), start)
-        key = await box.create_event(exchange.run(), "Fogbell", "May be deleted.", start + 600)
-        during = await box.free_busy(exchange.run(), start)
-        await box.cancel_event(exchange.run(), key)
-        assert (before, during, await box.free_busy(exchange.run(), start)) == (0, 1, 0)
+        assert await desk().open(exchange.run()) == await desk().newest(exchange.run()) == 1
+
+
+async def test_an_event_is_made_read_back_found_and_removed_and_takes_nobodys_time(tmp_path: Path) -> None:
+    async with simulated(tmp_path) as exchange:
+        used, tag, now = desk(), "0123456789abcdef" * 2, time.time()
+        key = await used.create_event(exchange.run(), tag, now + 600)
+        assert await used.tag_of_event(exchange.run(), key) == tag
+        assert await used.free_busy(exchange.run(), now, now + 7200) == "0000"
+        (found,) = await used.events(exchange.run())
+        assert (found.tag, found.key) == (tag, key)
+        assert found.created == pytest.approx(now, abs=10)
+        for _ in range(2):
+            await used.remove_event(exchange.run(), key)
+        assert await used.events(exchange.run()) == []
+
+
+async def test_missing_rights_are_told_before_they_are_missed(tmp_path: Path) -> None:
+    async with simulated(tmp_path) as exchange:
+        lacking = Permission("Calendars.Imagined", "is not there")
+        await desk().sign_in(ctx := exchange.run(), (*permissions(EwsReceive(via="ews", mailbox=RECIPIENT), RECIPIENT), lacking))
+        assert ctx.evidence_found["missing_permissions"] == "Calendars.Imagined"
 
 
 @needs_schemas
@@ -117,11 +138,14 @@ async def test_all_that_is_said_fits_microsofts_schemas(tmp_path: Path) -> None:
     async with simulated(tmp_path) as exchange:
         ours, box = await sent(exchange, save_copy=True), receiving()
         await box.open(exchange.run())
-        key = await box.create_event(exchange.run(), "Fogbell", "May be deleted.", time.time())
-        await box.free_busy(exchange.run(), time.time())
+        key = await desk().create_event(exchange.run(), ours.tag, time.time())
+        await desk().free_busy(exchange.run(), time.time(), time.time() + 7200)
+        await desk().tag_of_event(exchange.run(), key)
+        await desk().events(exchange.run())
+        await desk().newest(exchange.run())
         await box.remove(exchange.run(), await box.find(exchange.run(), [ours.tag], list(Folder)))
         await box.find(exchange.run(), [], list(Folder))
-        await box.cancel_event(exchange.run(), key)
+        await desk().remove_event(exchange.run(), key)
         said = [*exchange.heard.requests, *exchange.heard.answers]
         assert len(said) > 20
         assert [mistakes(each) for each in said if mistakes(each)] == []
