@@ -1,0 +1,186 @@
+"""Use a mailbox as people do all day: open it, list what is new, ask who is free, put something into the calendar and take it out.
+
+Nothing is sent. What people call "Outlook is down" shows here, part by part, before and apart from mail that does not arrive.
+
+```yaml
+probes:
+  - name: mailbox
+    kind: mailbox
+    tenant: contoso
+    account: {via: graph, mailbox: probe1@contoso.com}
+```
+
+| part | step | what it does |
+|---|---|---|
+| | sign_in, open | signs in and opens the inbox; always |
+| list | list | lists the newest messages |
+| free_busy | free_busy | asks when the owner is free or busy in the next day |
+| event | event, cancel | makes an event for tomorrow, reads it back, and removes it |
+
+The event says what it is, invites nobody, reminds nobody and shows the time as free. It is on the ledger of `state_dir` before it is made,
+and struck off when it is gone: after a crash the next run removes it, in the step `cleanup`, and so does that step once a day with whatever
+carries our mark and is older than a day. A cleanup that fails is counted and is no run's reason. Where the ledger cannot be written no
+event is made, and the run is inconclusive (agent_resources).
+
+Via Graph it needs the application permissions Mail.ReadBasic.All and, for the calendar, Calendars.ReadWrite (Calendars.Read is enough
+without the event), narrowed to the mailbox.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from secrets import token_hex
+from time import perf_counter
+from typing import Literal
+
+from probes.core.context import Context
+from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Settings, Stopped, Workload, always
+from probes.core.ledger import Artefact
+from probes.core.needs import Cost, Permission, Scope, Service
+from probes.core.reasons import Reason
+from probes.lib.graph import MEASUREMENTS
+from probes.lib.mail.desk import Desk, Event, GraphDesk
+from probes.lib.mail.ends import SubmissionUncertain
+from probes.lib.mail.graph import GraphReceive
+
+Part = Literal["list", "free_busy", "event"]
+
+_DAY, _HOUR = 86_400.0, 3_600.0
+_SETTLED = 300.0
+# A request to make an event that has not made one by now never will.
+_MARGIN = 0.5
+# Seconds before the deadline at which clearing away ends, so that it never makes a run that was over a timeout.
+
+
+class Mailbox(Settings):
+    """Whose mailbox, and what to do there."""
+
+    account: GraphReceive
+    """The mailbox, and the way to it."""
+    parts: tuple[Part, ...] = ("list", "free_busy", "event")
+    """What to do besides opening it."""
+
+
+@dataclass(slots=True)
+class Swept:
+    """When (perf_counter) a probe of this process last looked for events that no ledger knows."""
+
+    at: dict[str, float] = field(default_factory=dict)
+
+
+async def run(ctx: Context, settings: Mailbox) -> None:
+    """Sign in, and do one thing after the other."""
+    desk, now = GraphDesk(settings.account.mailbox), time.time()
+    with ctx.step("sign_in"):
+        await desk.sign_in(ctx, _permissions(settings))
+    with ctx.step("open"):
+        ctx.measure("inbox_messages", await desk.open(ctx))
+    if "list" in settings.parts:
+        with ctx.step("list"):
+            ctx.evidence("listed", await desk.newest(ctx))
+    if "free_busy" in settings.parts:
+        with ctx.step("free_busy"):
+            ctx.evidence("availability", await desk.free_busy(ctx, now, now + _DAY))
+    if "event" in settings.parts:
+        await _event_and_cleanup(ctx, desk)
+
+
+async def _event_and_cleanup(ctx: Context, desk: Desk) -> None:
+    """Make and cancel an event; whatever comes of it, clear away what is left of it and of earlier ones."""
+    try:
+        await _event(ctx, desk)
+    except Stopped as stopped:
+        # Clearing away has a step of its own, which must not hide the one to blame.
+        stopped.step = stopped.step or (ctx.blamed.name if ctx.blamed else "")
+        await _clear_away(ctx, desk)
+        raise
+    await _clear_away(ctx, desk)
+
+
+async def _event(ctx: Context, desk: Desk) -> None:
+    tag, now = token_hex(16), time.time()
+    with ctx.step("event"):
+        await ctx.shared.ledger.record(ctx.probe, Artefact(tag, "event", now))
+        key = await _made(ctx, desk, tag, (now + _DAY) // _HOUR * _HOUR)
+        if await desk.tag_of_event(ctx, key) != tag:
+            raise Failed(Reason.CONTENT_MISMATCH, "the event that was made is not the one that is read back")
+    with ctx.step("cancel"):
+        await desk.remove_event(ctx, key)
+        await ctx.shared.ledger.strike(ctx.probe, tag)
+
+
+async def _made(ctx: Context, desk: Desk, tag: str, start: float) -> str:
+    """Make the event and return its key; one that was certainly not made is off the ledger again."""
+    try:
+        return await desk.create_event(ctx, tag, start)
+    except SubmissionUncertain:
+        raise
+    except Stopped:
+        await ctx.shared.ledger.strike(ctx.probe, tag)
+        raise
+
+
+async def _clear_away(ctx: Context, desk: Desk) -> None:
+    """Remove events of ours that are left. Ends before the deadline, and never fails: what is left stays on the ledger, and is counted."""
+    outstanding = ctx.shared.ledger.outstanding(ctx.probe)
+    swept = ctx.shared.part(Swept).at
+    is_due = perf_counter() - swept.get(ctx.probe, -_DAY) >= _DAY
+    if not outstanding and not is_due:
+        return
+    with ctx.step("cleanup"):
+        try:
+            async with asyncio.timeout(max(0.0, ctx.deadline - _MARGIN - perf_counter())):
+                await _settle(ctx, desk, outstanding)
+        except (Stopped, TimeoutError) as error:
+            ctx.cleanup_failed = True
+            ctx.evidence("cleanup", error.message if isinstance(error, Stopped) else "was not done before the deadline")
+            ctx.open_steps[-1].open_phases.clear()
+        else:
+            swept[ctx.probe] = perf_counter()
+
+
+async def _settle(ctx: Context, desk: Desk, outstanding: Sequence[Artefact]) -> None:
+    """Remove what the ledger knows, and what it does not know and is older than a day; strike off what is gone."""
+    ours, now = {one.id: one for one in outstanding}, time.time()
+    there = [event for event in await desk.events(ctx) if event.tag in ours or _is_litter(event, now)]
+    for event in there:
+        await desk.remove_event(ctx, event.key)
+    gone = {event.tag for event in there} | {one.id for one in outstanding if now - one.created > _SETTLED}
+    for tag in gone & ours.keys():
+        await ctx.shared.ledger.strike(ctx.probe, tag)
+    if there:
+        ctx.evidence("cleared", f"{len(there)} events of earlier runs")
+
+
+def _is_litter(event: Event, now: float) -> bool:
+    return event.created is not None and now - event.created > _DAY
+
+
+def _permissions(settings: Mailbox) -> tuple[Permission, ...]:
+    needs = [("Mail.ReadBasic.All", "opens the inbox and lists messages")]
+    if "event" in settings.parts:
+        needs.append(("Calendars.ReadWrite", "makes and removes an event, asks for free and busy times"))
+    elif "free_busy" in settings.parts:
+        needs.append(("Calendars.Read", "asks for free and busy times"))
+    return tuple(Permission(name, why, scope=Scope.MAILBOXES, targets=(settings.account.mailbox,)) for name, why in needs)
+
+
+def _costs(settings: Mailbox) -> tuple[Cost, ...]:
+    return (Cost(Service.OUTLOOK, calls=1 + sum({"list": 1, "free_busy": 1, "event": 3}[part] for part in set(settings.parts))),)
+
+
+PROBE = Probe(
+    run,
+    Mailbox,
+    place=lambda _: Place(Layer.WORKLOAD, Workload.EXCHANGE),
+    steps=("sign_in", "open", "list", "free_busy", "event", "cancel", "cleanup"),
+    measurements=(*MEASUREMENTS, Measurement("inbox_messages", "Messages in the inbox.")),
+    interval=300.0,
+    timeout=60.0,
+    floor=60.0,
+    tenant=always,
+    creates=lambda settings: "event" in settings.parts,
+    permissions=_permissions,
+    costs=_costs,
+)
