@@ -5,6 +5,7 @@ searches by keyword: Exchange Online offers them and gets them wrong.
 """
 
 import asyncio
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from time import perf_counter
@@ -29,6 +30,9 @@ _REASONS = {
     "OVERQUOTA": Reason.MAILBOX_FULL,
     "NOPERM": Reason.PERMISSION,
 }
+
+_NOT_THERE = re.compile(r"doesn't exist|does not exist|no such mailbox", re.IGNORECASE)
+# Dovecot 2.3 and Exchange say it in words alone.
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +279,9 @@ def refusal(answer: ImapAnswer) -> Stopped:
     said = shown(answer.text)
     if general := meaning(said):
         return general
-    reason = next((_REASONS[code] for code in codes(answer) if code in _REASONS), Reason.CONTENT_MISMATCH)
+    reason = next((_REASONS[code] for code in codes(answer) if code in _REASONS), None)
+    if reason is None:
+        reason = Reason.NOT_FOUND if _NOT_THERE.search(said) else Reason.CONTENT_MISMATCH
     return Failed(reason, f"the mail server said {answer.status} {said}"[:300])
 
 
