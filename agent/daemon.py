@@ -239,7 +239,7 @@ class Daemon:
     async def _flush(self) -> None:
         while self._state is not None:
             await asyncio.sleep(FLUSH_SECONDS)
-            await self._state.flush()
+            await _round(self._state.flush())
 
     async def _look_at_clocks(self) -> None:
         clocks = machine.Clocks()

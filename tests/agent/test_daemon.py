@@ -14,6 +14,7 @@ import pytest
 from agent.config import load
 from agent.config.reload import Reloader
 from agent.daemon import WARNINGS_TOLD, Daemon, Options
+from agent.state import State
 from probes.core.needs import Service
 from probes.lib.tenant import Tenants
 from probes.lib.usage import Usage
@@ -128,6 +129,25 @@ async def test_what_nobody_foresaw_leaves_the_old_configuration_whole_and_the_ne
         path.write_text("probes:\n  - {name: c, kind: watch, host: c}\n")
         await told.until("configuration reloaded")
         assert (list(daemon._watch.jobs), list(daemon._shared.part(Tenants)), daemon._last_reload.ok) == (["c"], [], True)
+
+
+async def test_a_state_that_fails_in_a_way_that_nobody_foresaw_is_written_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, again = tmp_path / "fogbell.yml", asyncio.Event()
+    path.write_text(f"state_dir: {tmp_path / 'state'}\nprobes:\n  - {{name: a, kind: watch, host: a}}\n")
+    left = [AssertionError("nobody foresaw this")]
+
+    async def broken_once(_: State) -> None:
+        if left:
+            raise left.pop()
+        again.set()
+
+    monkeypatch.setattr(State, "flush", broken_once)
+    monkeypatch.setattr("agent.daemon.FLUSH_SECONDS", 0.02)
+    async with agent(path) as (_, told, _):
+        await told.until("a round of a chore failed")
+        await again.wait()
 
 
 async def test_an_agent_that_has_ended_has_let_go_of_its_thread(tmp_path: Path) -> None:
