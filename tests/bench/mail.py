@@ -5,7 +5,6 @@ read the headers and remove the letter, and keep a ledger on disk. The ratio say
 """
 
 import asyncio
-import json
 import statistics
 import time
 from pathlib import Path
@@ -22,20 +21,13 @@ from tests.bench.cost import runs_ok, still_true
 from tests.bench.figures import Figure
 from tests.bench.mailexporter import delivered, in_full_swing, mailexporter
 from tests.bench.processes import agent, program
-from tests.real.mail.dovecot import PASSWORD
-from tests.real.mail.ends import address, fresh, imap, submission
+from tests.real.mail.ends import Settings, address, fresh, imap, submission, write_configuration
 from tests.real.mail.pair import Pair, pair
 
 _NAMES = ["probe1", "probe2", "probe3", "probe4"]
 _INTERVAL = 2.0
 _DOVECOT_LETTERS = 15
 _CPU_LIMIT, _MEMORY_LIMIT = 10.0, 10.0
-
-_AGENT = """
-state_dir: {folder}/state
-defaults: {{interval: {interval}s, timeout: {interval}s}}
-probes:
-"""
 
 
 async def measure(folder: Path, seconds: float) -> list[Figure]:
@@ -91,14 +83,9 @@ async def _costs(folder: Path, mail: Pair, seconds: float) -> list[Figure]:
 
 
 async def _ours(folder: Path, mail: Pair, seconds: float) -> tuple[float, float]:
-    config, secret = folder / "mail.yml", {"password": {"file": str(folder / "secret")}}
-    (folder / "secret").write_text(PASSWORD)
-    probes = [
-        {"name": name, "kind": "mail_roundtrip", "allow_short_interval": True, "send": submission(mail, name) | secret}
-        | {"receive": imap(mail, name) | secret}
-        for name in _NAMES
-    ]
-    config.write_text(_AGENT.format(folder=folder, interval=_INTERVAL) + "".join(f"  - {json.dumps(probe)}\n" for probe in probes))
+    config = folder / "mail.yml"
+    probes: dict[str, Settings] = {name: {"send": submission(mail, name), "receive": imap(mail, name)} for name in _NAMES}
+    write_configuration(config, probes, f"{{interval: {_INTERVAL}s, timeout: {_INTERVAL}s}}")
     with agent(config, folder) as (process, url):
         async with aiohttp.ClientSession() as session:
             await asyncio.sleep(2 * _INTERVAL)

@@ -18,11 +18,13 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
 from probes.core.contract import Run
 from probes.lib.mail.letter import HEADER
+from probes.lib.mail.outstanding import DAY
 from tests.processes import eventually
 from tests.real.mail.dovecot import PASSWORD
 from tests.real.mail.ends import Settings, address, direct, fresh, imap, pop3, submission, told, trip
@@ -115,7 +117,7 @@ async def test_a_letter_that_is_not_taken_has_reason_and_code(mail: Pair, way: s
 )
 async def test_a_letter_that_was_taken_and_came_to_no_good_is_found(mail: Pair, to: str, expected: tuple[str, str, str]) -> None:
     shared = fresh()
-    run = await trip(shared=shared, deadline=4.0, send=submission(mail), receive=imap(mail), sent=imap(mail, "probe1"), to=to)
+    run = await trip(shared=shared, deadline=3.0, send=submission(mail), receive=imap(mail), sent=imap(mail, "probe1"), to=to)
     assert told(run) == expected, run
     assert log_of(mail, run)
     leaves_nothing(mail)
@@ -123,7 +125,7 @@ async def test_a_letter_that_was_taken_and_came_to_no_good_is_found(mail: Pair, 
 
 
 async def test_junk_can_be_good_enough(mail: Pair) -> None:
-    run = await trip(deadline=4.0, send=submission(mail), receive=imap(mail), to=address("probe2+junk"), junk="tolerate")
+    run = await trip(deadline=3.0, send=submission(mail), receive=imap(mail), to=address("probe2+junk"), junk="tolerate")
     assert told(run) == DELIVERED
     leaves_nothing(mail)
 
@@ -150,13 +152,19 @@ async def test_a_late_letter_is_found_by_a_later_run(mail: Pair) -> None:
         pytest.param("stuck", "status=deferred", id="waits for the next server"),
     ],
 )
-async def test_a_letter_that_was_taken_and_is_nowhere_is_late_and_stays_on_the_ledger(mail: Pair, word: str, logged: str) -> None:
+async def test_a_letter_that_was_taken_and_is_nowhere_is_late_and_after_a_day_lost(mail: Pair, word: str, logged: str) -> None:
     shared = fresh()
     run = await trip(shared=shared, deadline=2.0, send=submission(mail), receive=imap(mail), to=address(f"probe2+{word}"))
     assert told(run) == ("mail_late", "", "transit")
     assert logged in log_of(mail, run)
-    assert [letter.id in log_of(mail, run) for letter in shared.ledger.outstanding("one")] == [True]
+    [letter] = shared.ledger.outstanding("one")
+    assert letter.id in log_of(mail, run)
     mail.postfix.drop()
+    await shared.ledger.record("one", replace(letter, created=letter.created - DAY))
+    a_day_later = await trip(shared=shared, send=submission(mail), receive=imap(mail))
+    assert told(a_day_later) == DELIVERED
+    assert measured(a_day_later)["lost_total"] == 1
+    assert shared.ledger.outstanding("one") == ()
 
 
 async def test_a_letter_that_comes_twice_is_counted(mail: Pair) -> None:

@@ -1,5 +1,8 @@
 """The ends of a round trip, as an administrator would write them for the mail system of the tests, and one run between them."""
 
+import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from agent.job import Job
@@ -42,6 +45,17 @@ def pop3(mail: Pair, name: str = "probe2", security: str = "tls") -> Settings:
     """Wait in a mailbox by POP3."""
     port = mail.dovecot.pop3s if security == "tls" else mail.dovecot.pop3
     return _AT | {"via": "pop3", "port": port, "security": security, "username": address(name), "password": {"env": PASSWORD}}
+
+
+def write_configuration(config: Path, probes: Mapping[str, Settings], defaults: str = "{}") -> None:
+    """Configure an agent with these round trips. Its state and the password stand beside the file."""
+    password = config.with_name("password")
+    password.write_text(PASSWORD)
+    lines = [f"state_dir: {config.with_name('state')}", f"defaults: {defaults}", "probes:"]
+    for name, settings in probes.items():
+        text = json.dumps({"name": name, "kind": "mail_roundtrip", "allow_short_interval": True, **settings})
+        lines.append("  - " + text.replace(json.dumps({"env": PASSWORD}), json.dumps({"file": str(password)})))
+    config.write_text("\n".join(lines))
 
 
 def fresh() -> Shared:
