@@ -22,8 +22,18 @@ and struck off when it is gone: after a crash the next run removes it, in the st
 carries our mark and is older than a day. A cleanup that fails is counted and is no run's reason. Where the ledger cannot be written no
 event is made, and the run is inconclusive (agent_resources).
 
+An Exchange Server of your own, or a mailbox of Exchange Online where EWS is still allowed:
+
+```yaml
+probes:
+  - name: mailbox-on-premises
+    kind: mailbox
+    account: {via: ews, url: https://mail.example.com/EWS/Exchange.asmx, mailbox: probe1@example.com, username: probe1@example.com,
+              password: {file: /run/secrets/probe1}, access: delegate}
+```
+
 Via Graph it needs the application permissions Mail.ReadBasic.All and, for the calendar, Calendars.ReadWrite (Calendars.Read is enough
-without the event), narrowed to the mailbox.
+without the event), narrowed to the mailbox; via EWS full_access_as_app of Office 365 Exchange Online, or a password and no permission.
 """
 
 import asyncio
@@ -32,17 +42,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from secrets import token_hex
 from time import perf_counter
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from probes.core.context import Context
-from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Settings, Stopped, Workload, always
+from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Settings, Stopped, Workload
 from probes.core.ledger import Artefact
 from probes.core.needs import Cost, Permission, Scope, Service
 from probes.core.reasons import Reason
-from probes.lib.graph import MEASUREMENTS
 from probes.lib.mail.desk import Desk, Event, GraphDesk
 from probes.lib.mail.ends import SubmissionUncertain
+from probes.lib.mail.ews.desk import EwsDesk
+from probes.lib.mail.ews.settings import EwsReceive
 from probes.lib.mail.graph import GraphReceive
+from probes.lib.mail.ways import needs_of, signs_in
+from probes.lib.tls import EXPIRY
 
 Part = Literal["list", "free_busy", "event"]
 
@@ -56,7 +71,7 @@ _MARGIN = 0.5
 class Mailbox(Settings):
     """Whose mailbox, and what to do there."""
 
-    account: GraphReceive
+    account: Annotated[GraphReceive | EwsReceive, Field(discriminator="via")]
     """The mailbox, and the way to it."""
     parts: tuple[Part, ...] = ("list", "free_busy", "event")
     """What to do besides opening it."""
@@ -71,7 +86,7 @@ class Swept:
 
 async def run(ctx: Context, settings: Mailbox) -> None:
     """Sign in, and do one thing after the other."""
-    desk, now = GraphDesk(settings.account.mailbox), time.time()
+    desk, now = _desk(settings), time.time()
     with ctx.step("sign_in"):
         await desk.sign_in(ctx, _permissions(settings))
     with ctx.step("open"):
@@ -84,6 +99,14 @@ async def run(ctx: Context, settings: Mailbox) -> None:
             ctx.evidence("availability", await desk.free_busy(ctx, now, now + _DAY))
     if "event" in settings.parts:
         await _event_and_cleanup(ctx, desk)
+
+
+def _desk(settings: Mailbox) -> Desk:
+    match settings.account:
+        case GraphReceive(mailbox=owner):
+            return GraphDesk(owner)
+        case EwsReceive() as account:
+            return EwsDesk(account)
 
 
 async def _event_and_cleanup(ctx: Context, desk: Desk) -> None:
@@ -158,6 +181,8 @@ def _is_litter(event: Event, now: float) -> bool:
 
 
 def _permissions(settings: Mailbox) -> tuple[Permission, ...]:
+    if isinstance(settings.account, EwsReceive):
+        return needs_of(settings.account)
     needs = [("Mail.ReadBasic.All", "opens the inbox and lists messages")]
     if "event" in settings.parts:
         needs.append(("Calendars.ReadWrite", "makes and removes an event, asks for free and busy times"))
@@ -167,6 +192,8 @@ def _permissions(settings: Mailbox) -> tuple[Permission, ...]:
 
 
 def _costs(settings: Mailbox) -> tuple[Cost, ...]:
+    if isinstance(settings.account, EwsReceive):
+        return ()
     return (Cost(Service.OUTLOOK, calls=1 + sum({"list": 1, "free_busy": 1, "event": 3}[part] for part in set(settings.parts))),)
 
 
@@ -175,11 +202,14 @@ PROBE = Probe(
     Mailbox,
     place=lambda _: Place(Layer.WORKLOAD, Workload.EXCHANGE),
     steps=("sign_in", "open", "list", "free_busy", "event", "cancel", "cleanup"),
-    measurements=(*MEASUREMENTS, Measurement("inbox_messages", "Messages in the inbox.")),
+    measurements=(
+        Measurement("inbox_messages", "Messages in the inbox."),
+        Measurement(EXPIRY, "When the server's certificate expires, in Unix time; of several met in one run, the first to."),
+    ),
     interval=300.0,
     timeout=60.0,
     floor=60.0,
-    tenant=always,
+    tenant=lambda settings: signs_in(settings.account),
     creates=lambda settings: "event" in settings.parts,
     permissions=_permissions,
     costs=_costs,

@@ -19,11 +19,14 @@ from probes.core.contract import Inconclusive, Outcome, Run
 from probes.core.ledger import Artefact, MemoryLedger
 from probes.core.reasons import Reason
 from probes.lib.mail.desk import subject_of
+from tests.fakes.exchange import Exchange
+from tests.fakes.exchange import simulated as exchanging
 from tests.fakes.graph import Asked, answer, run_kind, scripted
 from tests.probes.once import once
 from tests.probes.tenants import among, simulated
 
 ALL = ["sign_in", "open", "list", "free_busy", "event", "cancel"]
+LOGIN = {"username": "a@b.example", "password": {"env": "PASSWORD"}}
 TAG = "0123456789abcdef" * 2
 DAY = 86_400.0
 
@@ -246,3 +249,55 @@ async def test_an_event_that_is_not_what_was_made_is_a_failure(made: object, rea
 async def _by_script(graph: Any, parts: list[str]) -> Run:
     async with scripted(graph) as script:
         return await run_kind("mailbox", script.tenant, account={"via": "graph", "mailbox": "probe1@contoso.example"}, parts=parts)
+
+
+@pytest.fixture
+async def exchange(tmp_path: Path) -> AsyncIterator[Exchange]:
+    async with exchanging(tmp_path) as running:
+        yield running
+
+
+async def by_ews(exchange: Exchange, **settings: Any) -> Run:
+    account = {"via": "ews", "mailbox": exchange.world.people[0].mail}
+    return await once("mailbox", deadline=20.0, shared=exchange.shared, tenant="contoso", account=account, **settings)
+
+
+def events(exchange: Exchange) -> list[Event]:
+    box = exchange.world.of(Post).mailbox(exchange.world.people[0].mail)
+    return exchange.world.of(Calendars).of(box) if box else []
+
+
+def left(exchange: Exchange) -> list[str]:
+    """Return the subjects of events that are not gone for good."""
+    return [event.subject for event in events(exchange) if event.folder != "recoverableitemspurges"]
+
+
+async def test_ews_does_the_same_and_leaves_as_little(exchange: Exchange) -> None:
+    run, again = await by_ews(exchange), await by_ews(exchange)
+    assert (run.outcome, run.message, again.message) == (Outcome.OK, "", "")
+    assert (steps(run), steps(again)) == ([*ALL, "cleanup"], ALL)
+    assert (left(exchange), exchange.shared.ledger.outstanding("one")) == ([], ())
+
+
+async def test_by_ews_too_what_a_killed_run_left_is_removed_and_nothing_else(exchange: Exchange) -> None:
+    await exchange.shared.ledger.record("one", Artefact(TAG, "event", time.time() - 600))
+    now = exchange.world.now()
+    for number, subject in enumerate((subject_of(TAG), subject_of(TAG[::-1]), "Lunch")):
+        events(exchange).append(Event(f"A{number}", f"L{number}", subject, "", now, now + 900, now - 600))
+    assert (await by_ews(exchange, parts=["event"])).message == ""
+    assert left(exchange) == [subject_of(TAG[::-1]), "Lunch"]
+    assert exchange.shared.ledger.outstanding("one") == ()
+
+
+def test_who_signs_in_to_a_tenant_and_what_for_depends_on_the_way() -> None:
+    probe = REGISTRY["mailbox"]
+    ways = {
+        "graph": {"via": "graph", "mailbox": "a@contoso.example"},
+        "token": {"via": "ews", "mailbox": "a@contoso.example"},
+        "password": {"via": "ews", "url": "https://mail.example/EWS/Exchange.asmx", "mailbox": "a@b.example", **LOGIN},
+    }
+    made = {name: probe.settings.model_validate({"account": account}) for name, account in ways.items()}
+    assert {name: probe.tenant(settings) for name, settings in made.items()} == {"graph": True, "token": True, "password": False}
+    assert [need.name for need in probe.permissions(made["token"])] == ["full_access_as_app"]
+    assert (probe.permissions(made["password"]), probe.costs(made["password"])) == ((), ())
+    assert [cost.calls for cost in probe.costs(made["graph"])] == [6]
