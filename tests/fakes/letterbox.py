@@ -36,6 +36,7 @@ class Box:
     broken: Stopped | None = None
     broken_to_remove: Stopped | None = None
     hangs: bool = False
+    before_find: "Callable[[Box], None]" = lambda _: None
     opened: int = 0
     closed: int = 0
     asked: list[tuple[frozenset[str], frozenset[Folder]]] = field(default_factory=list)
@@ -82,6 +83,7 @@ class Box:
     async def find(self, _: Context, tags: Collection[str], folders: Collection[Folder]) -> list[Found]:
         """Look for everything of ours."""
         self.asked.append((frozenset(tags), frozenset(folders)))
+        self.before_find(self)
         await self._be_well()
         wanted: Callable[[Stored], bool] = (lambda one: one.tag in tags) if tags else (lambda one: time() - one.delivered > DAY)
         return [self.found(key) for key, one in self.kept.items() if one.folder in folders and one.tag and wanted(one)]

@@ -82,9 +82,14 @@ class Boxes:
 
 @dataclass(slots=True)
 class Rounds:
-    """What a process remembers of each probe: where the next look at earlier letters begins, and when it was last swept (perf_counter)."""
+    """What a process remembers of each probe.
+
+    `next` is where the next look at earlier letters begins, `arrived` the tag of the last letter that was cleared away whole, which may
+    come again, and `swept` when its mailboxes were last swept (perf_counter).
+    """
 
     next: dict[str, int] = field(default_factory=dict)
+    arrived: dict[str, str] = field(default_factory=dict)
     swept: dict[str, float] = field(default_factory=dict)
 
 
@@ -116,13 +121,22 @@ async def tidy(ctx: Context, boxes: Boxes, tag: str, seen: Sequence[Found] = ())
     `seen` is what the run itself saw of the letter. Ends before the deadline, and never fails: what could not be cleared away stays on the
     ledger and is counted.
     """
-    if letters := _batch(ctx, tag):
-        await _look_for(ctx, boxes, letters, seen)
+    last = ctx.shared.part(Rounds).arrived
+    letters, before = _batch(ctx, tag), last.get(ctx.probe, tag)
+    if letters or before != tag:
+        received = await _look_for(ctx, boxes, letters, {before, *(letter.id for letter in letters)}, seen)
+        known = {(one.folder, one.key) for one in seen}
+        again = {before, tag} if seen else {before} - {tag}
+        _count_again(ctx, [one for one in received if one.tag in again and (one.folder, one.key) not in known])
+    if seen and all(kept.id != tag for kept in ctx.shared.ledger.outstanding(ctx.probe)):
+        last[ctx.probe] = tag
     await _sweep(ctx, boxes)
 
 
-async def _look_for(ctx: Context, boxes: Boxes, letters: Sequence[Artefact], seen: Sequence[Found]) -> None:
-    tags = {letter.id for letter in letters}
+async def _look_for(
+    ctx: Context, boxes: Boxes, letters: Sequence[Artefact], tags: Collection[str], seen: Sequence[Found]
+) -> Sequence[Found]:
+    """Clear away what there is of these tags, say what that means for the letters on the ledger, and return what was received."""
     received = await _cleared(ctx, boxes.receiving, tags, _RECEIVED, seen)
     sent = await _cleared(ctx, boxes.own, tags, _SENT) if boxes.own else []
     waits = _waits(boxes.own, [letter.id for letter in letters if not letter.fact("copy")], sent)
@@ -130,6 +144,15 @@ async def _look_for(ctx: Context, boxes: Boxes, letters: Sequence[Artefact], see
         if received is not None:
             found = [one for one in (*received, *(sent or ())) if one.tag == letter.id]
             await _settle(ctx, letter, found, waits.get(letter.id, 0.0))
+    return received or ()
+
+
+def _count_again(ctx: Context, found: Sequence[Found]) -> None:
+    """Count what came after a letter had been seen already: once more."""
+    again = [one for one in found if one.report is None and one.folder in {Folder.INBOX, Folder.JUNK}]
+    if again:
+        ctx.measure("duplicates_total", len(again))
+        ctx.evidence("duplicate", f"came again: {', '.join(one.tag for one in again)}")
 
 
 def _waits(own: Own | None, tags: Collection[str], sent: Sequence[Found] | None) -> dict[str, float]:

@@ -16,7 +16,7 @@ from probes.lib.mail.letter import Letter
 from probes.lib.mail.outstanding import DAY
 from probes.lib.mail.report import Report
 from probes.lib.mail.trip import Judgement
-from tests.fakes.letterbox import Office, older
+from tests.fakes.letterbox import Box, Office, older
 from tests.lib.mail.roundtrips import STEPS, Mail, letter, measured
 
 RECEIVED = (
@@ -195,6 +195,37 @@ async def test_a_letter_that_arrives_twice_is_ok_and_counted() -> None:
     run = await mail.once()
     assert (run.outcome, measured(run)["duplicates_total"]) == (Outcome.OK, 1)
     assert is_clean(mail)
+
+
+async def test_a_letter_that_comes_again_after_its_run_is_counted_by_the_next_and_removed() -> None:
+    mail = Mail(Office())
+    await mail.once()
+    mail.office.to.put(mail.office.letters[0])
+    run = await mail.once()
+    assert (run.outcome, measured(run)["duplicates_total"]) == (Outcome.OK, 1)
+    assert is_clean(mail)
+    assert "duplicates_total" not in measured(await mail.once())
+
+
+async def test_a_letter_that_comes_again_while_it_is_cleared_away_is_counted_once() -> None:
+    mail = Mail(Office())
+
+    def comes_again(box: Box) -> None:
+        if len(box.asked) == 2:
+            box.put(mail.office.letters[0])
+
+    mail.office.to.before_find = comes_again
+    run = await mail.once()
+    assert measured(run)["duplicates_total"] == 1
+    assert is_clean(mail)
+
+
+async def test_a_letter_that_could_not_be_removed_has_not_come_again() -> None:
+    mail = Mail(Office())
+    mail.office.to.broken_to_remove = Failed(Reason.HTTP_5XX, "no")
+    await mail.once()
+    mail.office.to.broken_to_remove = None
+    assert "duplicates_total" not in measured(await mail.once())
 
 
 async def test_a_letter_found_late_by_a_later_run_is_told_with_its_seconds_and_removed() -> None:
