@@ -16,6 +16,7 @@ from agent.drill import graph
 from agent.drill.endpoints import endpoints_site
 from agent.drill.entra.metadata import metadata_site
 from agent.drill.entra.site import login_site
+from agent.drill.ews import ews_site
 from agent.drill.faults import Dns
 from agent.drill.graph import transfer
 from agent.drill.hosting import Site, serve_site
@@ -48,11 +49,6 @@ async def _control_page(_request: web.BaseRequest) -> web.Response:
     return web.Response(text="I am not Microsoft, and I am here.\n")
 
 
-async def _exchange(_request: web.BaseRequest) -> web.Response:
-    """Ask for a token, as Exchange Web Services do: nothing else of them is played."""
-    return web.Response(status=401, headers={"WWW-Authenticate": 'Bearer client_id="00000002-0000-0ff1-ce00-000000000000"'})
-
-
 def _sites(world: World) -> tuple[Site, ...]:
     return (
         login_site(world),
@@ -61,7 +57,7 @@ def _sites(world: World) -> tuple[Site, ...]:
         endpoints_site(world),
         metadata_site(world),
         transfer.site(world),
-        Site("exchange", _exchange, names=("outlook.office365.com",)),
+        ews_site(world),
         Site("control", _control_page),
     )
 

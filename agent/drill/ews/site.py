@@ -76,9 +76,9 @@ class _Gate:
         return web.Response(body=body, status=status, headers=self._headers() | {"Content-Type": "text/xml; charset=utf-8"})
 
     async def _answer(self, request: web.BaseRequest) -> bytes:
+        claims = self._claims(request.headers.get("Authorization", ""))
         if request.path.lower() != PATH.lower():
             raise _Refused(404)
-        claims = self._claims(request.headers.get("Authorization", ""))
         self._let_in(claims)
         if request.method != "POST":
             raise _Refused(405)

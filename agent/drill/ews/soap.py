@@ -101,7 +101,7 @@ def fault(error: EwsError) -> bytes:
         detail.append(back_off)
     made = element("s:Fault")
     for name, text in (("faultcode", f"a:{error.code}"), ("faultstring", error.message)):
-        etree.SubElement(made, name, nsmap={"a": TYPES} if name == "faultcode" else None).text = text
+        etree.SubElement(made, name, nsmap={"a": TYPES} if name == "faultcode" else None).text = printable(text)
     made.append(detail)
     return _written(element("s:Envelope", element("s:Body", made)))
 
