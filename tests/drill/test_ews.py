@@ -18,6 +18,10 @@ from agent.drill.hosting import serve_sites
 from agent.drill.world import World
 from tests.judges.ews import codes, mistakes, needs_schemas
 
+LONG_AGO = (
+    '<t:IsLessThan><t:FieldURI FieldURI="item:DateTimeReceived"/><t:FieldURIOrConstant><t:Constant Value="2020-01-01T00:00:00Z"/>'
+    "</t:FieldURIOrConstant></t:IsLessThan>"
+)
 NONE_OF_OURS = '<m:ItemIds><t:ItemId Id="x"/></m:ItemIds>'
 PROBE = "probe1@contoso.example"
 FOLDERS = '<m:FolderIds><t:DistinguishedFolderId Id="inbox"/></m:FolderIds>'
@@ -156,11 +160,7 @@ async def test_what_is_sent_arrives_and_is_found_page_by_page_newest_first() -> 
         ('<t:Contains><t:FieldURI FieldURI="item:Subject"/><t:Constant Value="ell"/></t:Contains>', 1),
         ('<t:Contains><t:FieldURI FieldURI="item:Subject"/><t:Constant Value="bye"/></t:Contains>', 0),
         ('<t:Not><t:Exists><t:FieldURI FieldURI="item:InReplyTo"/></t:Exists></t:Not>', 1),
-        (
-            '<t:IsLessThan><t:FieldURI FieldURI="item:DateTimeReceived"/><t:FieldURIOrConstant><t:Constant Value="2020-01-01T00:00:00Z"/>'
-            "</t:FieldURIOrConstant></t:IsLessThan>",
-            0,
-        ),
+        (LONG_AGO, 0),
     ],
     ids=["a part of the subject", "another subject", "no answer", "long ago"],
 )
