@@ -48,7 +48,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Secret, Settings, Workload
-from probes.core.needs import Api, Permission
+from probes.core.needs import Api, Permission, Scope
 from probes.core.reasons import Reason
 from probes.core.text import shown
 from probes.lib.connect import FAMILIES, KERNEL_MEASUREMENTS, Family, connect, fits, kernel_view, measure_kernel
@@ -183,7 +183,7 @@ def needs(settings: ImapCheck) -> tuple[Permission, ...]:
     """Return what the tenant has to permit."""
     if not settings.oauth or settings.username is None:
         return ()
-    return (Permission(RIGHTS[Protocol.IMAP], "opens the mailbox", api=Api.EXCHANGE, targets=(settings.username,)),)
+    return (Permission(RIGHTS[Protocol.IMAP], "opens the mailbox", scope=Scope.OPENED, api=Api.EXCHANGE, targets=(settings.username,)),)
 
 
 PROBE = Probe(

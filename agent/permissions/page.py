@@ -15,12 +15,14 @@ from probes.core.needs import Grant, Scope
 NARROWED = {
     Scope.TENANT: "not at all: it is for the whole tenant",
     Scope.MAILBOXES: "RBAC for Applications: {}",
+    Scope.OPENED: "full access in Exchange: {}",
     Scope.SITES: "grant for each site: {}",
     Scope.TEAM: "resource-specific consent: {}",
     Scope.MEETINGS: "application access policy: {}",
 }
 _UNNAMED = {
     Scope.MAILBOXES: "the probes' mailboxes",
+    Scope.OPENED: "the probes' mailboxes",
     Scope.SITES: "the probes' sites",
     Scope.TEAM: "the probes' team",
     Scope.MEETINGS: "the probes' users",

@@ -27,11 +27,14 @@ RESOURCES = {
 
 _INSTEAD = {
     Scope.MAILBOXES: "PROBE-MAILBOX@YOUR-DOMAIN",
+    Scope.OPENED: "PROBE-MAILBOX@YOUR-DOMAIN",
     Scope.SITES: "https://YOUR-DOMAIN.sharepoint.com/sites/PROBE",
     Scope.TEAM: "TEAM-OR-CHAT-ID",
     Scope.MEETINGS: "USER-OBJECT-ID",
 }
 # What stands where the settings name nothing.
+
+_ROLES = {"full_access_as_app": "EWS.AccessAsApp"}
 
 _TO_SIGN_IN = ("openid", "offline_access")
 
@@ -134,6 +137,7 @@ def _narrowing(demand: Demand) -> dict[str, Any]:
         "mail": tuple(dict.fromkeys(_role(need) for need in demand.narrowed(Scope.MAILBOXES))),
         "mailboxes": mailboxes,
         "mailbox_filter": " -or ".join(f"EmailAddresses -eq {quoted(mailbox)}" for mailbox in mailboxes),
+        "opened": _targets(demand.narrowed(Scope.OPENED), Scope.OPENED),
         "sites": tuple(map(_site, _targets(demand.narrowed(Scope.SITES), Scope.SITES))),
         "site_role": "write" if any(need.writes for need in demand.narrowed(Scope.SITES)) else "read",
         "consents": _consents(demand),
@@ -184,11 +188,11 @@ def _targets(needs: tuple[Need, ...], scope: Scope) -> tuple[str, ...]:
 
 
 def _role(need: Need) -> str:
-    """Return the role of Exchange that is this permission: its name is Graph's, without the `.All` that some have there.
+    """Return the role of Exchange that is this permission: its name is Graph's, without the `.All` that some have there, except for EWS.
 
     Source: learn.microsoft.com/exchange/permissions-exo/application-rbac, supported application roles.
     """
-    return f"Application {need.name.removesuffix('.All')}"
+    return f"Application {_ROLES.get(need.name, need.name.removesuffix('.All'))}"
 
 
 def _site(url: str) -> str:

@@ -24,6 +24,8 @@ class Scope(StrEnum):
     """The whole tenant; nothing narrows it."""
     MAILBOXES = "mailboxes"
     """The mailboxes that RBAC for Applications of Exchange Online names."""
+    OPENED = "opened"
+    """The mailboxes on which Exchange gives the application full access, as IMAP and POP3 need it: Entra's grant alone opens none."""
     SITES = "sites"
     """The sites that were granted one by one (Sites.Selected)."""
     TEAM = "team"

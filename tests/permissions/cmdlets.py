@@ -4,6 +4,7 @@
 """
 
 READ: dict[str, str] = {
+    "Add-MailboxPermission": "Identity User AccessRights",
     "Add-MgEnvironment": "Name AzureADEndpoint GraphEndpoint",
     "Connect-ExchangeOnline": "ShowBanner ExchangeEnvironmentName",
     "Connect-MicrosoftTeams": "TenantId TeamsEnvironmentName",

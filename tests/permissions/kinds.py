@@ -64,6 +64,8 @@ KINDS = {
     "meeting": _probe(lambda s: (Permission("OnlineMeetings.ReadWrite.All", "makes a meeting", scope=Scope.MEETINGS, targets=s.at),)),
     "smtp": _probe(lambda _: (Permission("SMTP.SendAsApp", "submits", scope=Scope.MAILBOXES, api=Api.EXCHANGE),)),
     "imap": _probe(lambda _: (Permission("IMAP.AccessAsUser.All", "reads over IMAP", Grant.DELEGATED, api=Api.EXCHANGE),)),
+    "pop": _probe(lambda s: (Permission("POP.AccessAsApp", "reads over POP3", scope=Scope.OPENED, api=Api.EXCHANGE, targets=s.at),)),
+    "narrow-ews": _probe(lambda _: (Permission("full_access_as_app", "reads over EWS", scope=Scope.MAILBOXES, api=Api.EXCHANGE),)),
     "ews": _probe(lambda _: (Permission("full_access_as_app", "reads over EWS", api=Api.EXCHANGE),)),
 }
 

@@ -107,6 +107,19 @@ def test_what_the_settings_do_not_name_is_left_to_be_filled_in(tmp_path: Path) -
         assert word in text
 
 
+def test_imap_and_pop3_get_the_grant_in_entra_and_the_mailbox_in_exchange(tmp_path: Path) -> None:
+    text = commands(demand(tmp_path, "[{name: pop, kind: pop, at: [probe1@contoso.example]}]"), Shell.POWERSHELL)
+    assert "'POP.AccessAsApp'" in text
+    assert "New-ServicePrincipal -AppId $sp.AppId" in text
+    assert "Add-MailboxPermission -Identity 'probe1@contoso.example' -User $sp.Id -AccessRights FullAccess" in text
+    assert "New-ManagementRoleAssignment" not in text
+
+
+def test_ews_that_is_narrowed_has_a_role_of_another_name(tmp_path: Path) -> None:
+    text = commands(demand(tmp_path, "[{name: old, kind: narrow-ews}]"), Shell.POWERSHELL)
+    assert "-Role 'Application EWS.AccessAsApp'" in text
+
+
 @pytest.mark.parametrize("writes", [False, True])
 def test_a_site_is_only_written_to_where_a_probe_writes(tmp_path: Path, *, writes: bool) -> None:
     text = commands(demand(tmp_path, f"[{{name: files, kind: files, writes: {str(writes).lower()}}}]"), Shell.POWERSHELL)

@@ -12,6 +12,17 @@ New-ManagementRoleAssignment -Name {{ ("Fogbell " ~ role) | ps }} -App $sp.Id -R
     -CustomResourceScope 'Fogbell mailboxes' -ErrorAction SilentlyContinue
 {% endfor %}
 {% endif %}
+{% if opened %}
+
+# {{ step() }}. Open the probes' mailboxes (module ExchangeOnlineManagement): without it IMAP and POP3 say "authenticated but not connected".
+{% if not mail %}
+Connect-ExchangeOnline -ShowBanner:$false{{ " -ExchangeEnvironmentName " ~ cloud.exchange if cloud.exchange }}
+New-ServicePrincipal -AppId $sp.AppId -ObjectId $sp.Id -DisplayName 'Fogbell' -ErrorAction SilentlyContinue
+{% endif %}
+{% for mailbox in opened %}
+Add-MailboxPermission -Identity {{ mailbox | ps }} -User $sp.Id -AccessRights FullAccess | Out-Null
+{% endfor %}
+{% endif %}
 {% if sites %}
 
 # {{ step() }}. Narrow files to the probes' sites. Sites.FullControl.All is your own right for this step; the app does not get it.

@@ -103,7 +103,7 @@ def needs_of(end: Send | Receive) -> tuple[Permission, ...]:
 
 
 def _to_read(protocol: Protocol, user: str) -> tuple[Permission, ...]:
-    return (Permission(RIGHTS[protocol], "finds mail and removes it", scope=Scope.MAILBOXES, api=Api.EXCHANGE, targets=(user,)),)
+    return (Permission(RIGHTS[protocol], "finds mail and removes it", scope=Scope.OPENED, api=Api.EXCHANGE, targets=(user,)),)
 
 
 def costs_of(send: Send, receive: Receive, sent: Receive | None) -> tuple[Cost, ...]:
