@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agent.drill.graph.frame import Answer, Call, GraphError, Operation
+from agent.drill.graph.letters import in_lower_camel
 from agent.drill.graph.mailbox import Mailbox, new_id
 from agent.drill.graph.messages import to_the_second
 from agent.drill.graph.moments import seconds_of
@@ -167,7 +168,7 @@ def permanently_delete(world: World, call: Call) -> Answer:
 def schedule(world: World, call: Call) -> Answer:
     """Tell when people are free or busy; whom nobody knows has an error of their own in the answer."""
     _box(world, call)
-    body = members(call.body)
+    body = in_lower_camel(members(call.body))
     start, end = _moment(body.get("startTime")), _moment(body.get("endTime"))
     interval = body.get("availabilityViewInterval") or 30
     if not isinstance(interval, int) or not 5 <= interval <= 1440 or not start < end <= start + _LONGEST:  # noqa: PLR2004 - minutes, as documented
