@@ -1,4 +1,4 @@
-"""Any way of sending with any way of receiving, through all of the simulated tenant: each letter arrives, and nothing of it is left."""
+"""Ways of sending and ways of receiving, through all of the simulated tenant: each letter arrives, and nothing of it is left."""
 
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from probes.lib.mail import graph
 from probes.lib.tenant import Credential, Hosts, Tenant
 from probes.lib.tls import Trust
 from probes.mail_roundtrip import PROBE, MailRoundtrip
+from tests.fakes.exchange import workers
 from tests.lib.mail.roundtrips import STEPS, measured
 from tests.probes.tenants import among
 
@@ -29,6 +30,7 @@ def sending(way: str, here: drill.Tenant) -> dict[str, Any]:
             "send": {"via": "smtp", "host": "127.0.0.1", "port": here.submission, "from": FROM, "oauth": True, "tls": trust},
             "sent": imap,
         },
+        "ews": {"send": {"via": "ews", "from": FROM}},
         "direct": {
             "send": {"via": "smtp", "direct": True, "host": "127.0.0.1", "port": here.mx, "from": "probe@control.example", "tls": trust}
         },
@@ -40,6 +42,7 @@ def receiving(way: str, here: drill.Tenant) -> dict[str, Any]:
     trust = {"ca_file": str(here.ca_file)}
     ways: dict[str, dict[str, Any]] = {
         "graph": {"receive": {"via": "graph", "mailbox": TO}},
+        "ews": {"receive": {"via": "ews", "mailbox": TO}},
         "imap": {"receive": {"via": "imap", "host": "127.0.0.1", "port": here.imap, "username": TO, "oauth": True, "tls": trust}},
     }
     return ways[way]
@@ -56,11 +59,21 @@ def as_configured(here: drill.Tenant) -> Tenant:
     )
 
 
-@pytest.mark.parametrize("receive", ["graph", "imap"])
-@pytest.mark.parametrize("send", ["graph", "submission", "direct"])
+@pytest.mark.parametrize(
+    ("send", "receive"),
+    [
+        ("graph", "graph"),
+        ("graph", "ews"),
+        ("submission", "graph"),
+        ("submission", "imap"),
+        ("direct", "imap"),
+        ("direct", "ews"),
+        ("ews", "imap"),
+        ("ews", "ews"),
+    ],
+)
 async def test_a_letter_arrives_and_nothing_of_it_is_left_that_its_ends_could_reach(tmp_path: Path, send: str, receive: str) -> None:
-    async with drill.tenant(tmp_path) as here:
-        shared = among(as_configured(here))
+    async with drill.tenant(tmp_path) as here, workers(shared := among(as_configured(here))):
         checked = MailRoundtrip.model_validate(sending(send, here) | receiving(receive, here))
         run = await run_once(Job("mail", "mail_roundtrip", PROBE, checked, 300.0, 30.0, PROBE.place(checked), tenant="contoso"), shared)
         assert (run.outcome, run.message, run.cleanup_failed) == (Outcome.OK, "", False)
