@@ -59,6 +59,10 @@ class ImapServer:
     """Command, as its words begin ("UID SEARCH"), to what is answered instead."""
     untold: frozenset[str] = frozenset()
     """Response codes of SELECT that are left out."""
+    meanwhile: list[bytes] = field(default_factory=list)
+    """Messages that arrive while the next UID FETCH is answered: behind what it tells."""
+    gone: set[int] = field(default_factory=set)
+    """UIDs of messages that others have removed, of which this session was not told yet."""
     tells: bool = True
     """Whether IDLE tells of arrivals."""
     heard: list[str] = field(default_factory=list)
@@ -192,6 +196,7 @@ class _Talk:
 
     async def on_idle(self, _: str) -> str:
         self.say("+ IDLE accepted, awaiting DONE command.")
+        self.say("* OK Still here")
         self.idling = True
         line = await self.hear()
         self.idling = False
@@ -204,10 +209,14 @@ class _Talk:
             if int(first) <= number <= int(last or first):
                 self._tell(number, mail, what)
 
-    async def on_uid_fetch(self, rest: str) -> None:
+    async def on_uid_fetch(self, rest: str) -> str | None:
         uids, _, what = rest.partition(" ")
         for number, mail in self._in(uids):
             self._tell(number, mail, what)
+        if self.box is not None and self.server.meanwhile:
+            self.box.put(self.server.meanwhile.pop())
+            self.say(f"* {len(self.box.mails)} EXISTS")
+        return "NO [EXPUNGEISSUED] Some messages were already expunged" if self.server.gone else None
 
     async def on_uid_search(self, rest: str) -> None:
         self.say(f"* SEARCH {' '.join(str(mail.uid) for mail in self._mails if _fits(mail, rest))}")
@@ -247,6 +256,9 @@ class _Talk:
                 self.say(f"* {number} EXPUNGE")
 
     def _tell(self, number: int, mail: Mail, what: str) -> None:
+        if mail.uid in self.server.gone:
+            self.say(f'* {number} FETCH (UID {mail.uid} INTERNALDATE "01-Jan-1970 00:00:00 +0000" BODY[HEADER] NIL)')
+            return
         section = re.search(r"BODY\.PEEK(\[[^\]]*\])(?:<0\.(\d+)>)?", what)
         assert section is not None, what
         body = mail.text if section[1] == "[]" else mail.header

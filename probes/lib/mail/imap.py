@@ -268,7 +268,9 @@ class ImapMailbox:
         if session.exists > NEWEST:
             marked += await _searched(ctx, session, tags, {message.uid for message in marked})
         ours = [message for message in marked if is_wanted(_tag(message), message.came, tags) and not may_report(message.body)]
-        found = [_found(session, folder, message, _tag(message)) for message in await _whole(session, ours[-MOST:])]
+        # What somebody else removed meanwhile has no header any more.
+        whole = [message for message in await _whole(session, ours[-MOST:]) if message.body]
+        found = [_found(session, folder, message, _tag(message)) for message in whole]
         reports = [
             (message, await _report(session, message)) for message in [one for one in marked if may_report(one.body)][-MOST_REPORTS:]
         ]

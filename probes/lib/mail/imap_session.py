@@ -65,14 +65,14 @@ class ImapSession:
         return not self.wire.ended and not self.busy
 
     async def ask(self, command: str, replies: Iterable[str] = (), most: int = LINES) -> ImapAnswer:
-        """Send a command, and return its answer where it is OK.
+        """Send a command, and return its answer where it is OK, or only says that somebody else removed messages meanwhile (RFC 2180).
 
         Raises:
             Failed, Inconclusive: where it is refused, with what the refusal says.
 
         """
         answer = await self.answer(command, replies, most)
-        if answer.status != "OK":
+        if answer.status != "OK" and "EXPUNGEISSUED" not in codes(answer):
             raise refusal(answer)
         return answer
 

@@ -1,6 +1,7 @@
 """A mailbox seen through IMAP, against a server whose habits the tests choose."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -209,6 +210,16 @@ async def test_a_letter_that_does_not_come_is_none_and_the_waiting_can_go_on() -
         assert await box.arrival(ctx, letter, soon())
 
 
+async def test_a_letter_that_comes_while_another_is_read_is_looked_at_next() -> None:
+    server, letter = exchange(), a_letter()
+    async with opened(server) as (box, ctx):
+        server.meanwhile.append(mime(letter))
+        server.arrive(STRANGER)
+        found = await box.arrival(ctx, letter, soon())
+    assert found is not None
+    assert found.key == "7.2"
+
+
 async def test_a_delivery_report_is_no_arrival() -> None:
     server, letter = exchange(), a_letter()
     async with opened(server) as (box, ctx):
@@ -351,6 +362,26 @@ async def test_a_folder_can_be_named_in_any_language() -> None:
         assert of(await box.find(ctx, {letter.tag}, ALL)) == [(letter.tag, Folder.DELETED)]
 
 
+async def test_what_somebody_else_removes_meanwhile_is_nothing_and_no_failure() -> None:
+    server, letter = exchange(), a_letter()
+    for text in (mime(letter), mime(letter)):
+        server.boxes["INBOX"].put(text)
+    async with opened(server) as (box, ctx):
+        server.gone.add(1)
+        assert [one.key for one in await box.find(ctx, {letter.tag}, (Folder.INBOX,))] == ["7.2"]
+
+
+async def test_litter_is_searched_for_where_a_folder_has_more_than_is_read() -> None:
+    server, old = exchange(), a_letter()
+    inbox = server.boxes["INBOX"]
+    inbox.put(mime(old), "01-Jan-2026 00:00:00 +0000")
+    for _ in range(imap.NEWEST + 5):
+        inbox.put(STRANGER)
+    async with opened(server) as (box, ctx):
+        assert [one.tag for one in await box.find(ctx, (), (Folder.INBOX,))] == [old.tag]
+    assert any(re.search(r"UID SEARCH BEFORE \d+-\w{3}-\d{4} HEADER X-Fogbell-Id \"\"", line) for line in server.heard)
+
+
 # Removing
 
 
@@ -392,6 +423,15 @@ async def test_a_uid_of_another_uidvalidity_is_nobodys() -> None:
         found = await box.find(ctx, {letter.tag}, ALL)
         await box.remove(ctx, [replace(one, key="6.1") for one in found])
     assert [mail.text for mail in inbox.mails] == [STRANGER]
+
+
+async def test_what_is_nowhere_needs_no_removal() -> None:
+    server, letter = exchange(), a_letter()
+    del server.boxes["Junk Email"]
+    nowhere = [Found(letter.tag, "6.1", folder) for folder in (Folder.INBOX, Folder.JUNK, Folder.RECOVERABLE)]
+    async with opened(server) as (box, ctx):
+        await box.remove(ctx, nowhere)
+    assert not [line for line in server.heard if "STORE" in line]
 
 
 # Login
@@ -477,6 +517,14 @@ async def test_authenticated_but_not_connected_is_told_in_words(command: str) ->
     stopped = await refused(server)
     assert stopped.reason is Reason.PERMISSION
     assert "service principal" in stopped.message
+
+
+@pytest.mark.parametrize("password", ["a\r\nx LOGOUT", "ü\0"], ids=["a command", "a NUL"])
+async def test_a_password_cannot_smuggle_a_command(password: str) -> None:
+    server = exchange()
+    server.before = "IMAP4rev1"
+    assert (await refused(server, password={"env": password})).reason is Reason.CREDENTIAL_INVALID
+    assert server.heard == ["f1 CAPABILITY"]
 
 
 async def test_a_server_without_passwords_is_not_sent_one() -> None:
