@@ -12,6 +12,7 @@ probes:
 
 | part | step | what it does |
 |---|---|---|
+| autodiscover | autodiscover | via EWS, where it is wanted: asks whether autodiscover names the same address as `url`; without a login |
 | | sign_in, open | signs in and opens the inbox; always |
 | list | list | lists the newest messages |
 | free_busy | free_busy | asks when the owner is free or busy in the next day |
@@ -42,9 +43,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from secrets import token_hex
 from time import perf_counter
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Settings, Stopped, Workload
@@ -53,13 +54,14 @@ from probes.core.needs import Cost, Permission, Scope, Service
 from probes.core.reasons import Reason
 from probes.lib.mail.desk import Desk, Event, GraphDesk
 from probes.lib.mail.ends import SubmissionUncertain
+from probes.lib.mail.ews.autodiscover import discover
 from probes.lib.mail.ews.desk import EwsDesk
 from probes.lib.mail.ews.settings import EwsReceive
 from probes.lib.mail.graph import GraphReceive
 from probes.lib.mail.ways import needs_of, signs_in
 from probes.lib.tls import EXPIRY
 
-Part = Literal["list", "free_busy", "event"]
+Part = Literal["autodiscover", "list", "free_busy", "event"]
 
 _DAY, _HOUR = 86_400.0, 3_600.0
 _SETTLED = 300.0
@@ -74,7 +76,13 @@ class Mailbox(Settings):
     account: Annotated[GraphReceive | EwsReceive, Field(discriminator="via")]
     """The mailbox, and the way to it."""
     parts: tuple[Part, ...] = ("list", "free_busy", "event")
-    """What to do besides opening it."""
+    """What to do besides opening it; `autodiscover` is for EWS."""
+
+    @model_validator(mode="after")
+    def _discovered_by_ews(self) -> Self:
+        if "autodiscover" in self.parts and not isinstance(self.account, EwsReceive):
+            raise ValueError("autodiscover is a part of mailboxes via ews")
+        return self
 
 
 @dataclass(slots=True)
@@ -87,6 +95,9 @@ class Swept:
 async def run(ctx: Context, settings: Mailbox) -> None:
     """Sign in, and do one thing after the other."""
     desk, now = _desk(settings), time.time()
+    if "autodiscover" in settings.parts and isinstance(settings.account, EwsReceive):
+        with ctx.step("autodiscover"):
+            await discover(ctx, settings.account, settings.account.mailbox)
     with ctx.step("sign_in"):
         await desk.sign_in(ctx, _permissions(settings))
     with ctx.step("open"):
@@ -201,7 +212,7 @@ PROBE = Probe(
     run,
     Mailbox,
     place=lambda _: Place(Layer.WORKLOAD, Workload.EXCHANGE),
-    steps=("sign_in", "open", "list", "free_busy", "event", "cancel", "cleanup"),
+    steps=("autodiscover", "sign_in", "open", "list", "free_busy", "event", "cancel", "cleanup"),
     measurements=(
         Measurement("inbox_messages", "Messages in the inbox."),
         Measurement(EXPIRY, "When the server's certificate expires, in Unix time; of several met in one run, the first to."),

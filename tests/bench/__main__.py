@@ -14,7 +14,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import cost, curl, graph, mail, resolver, scale, scrape, truth
+from tests.bench import cost, curl, ews, graph, mail, resolver, scale, scrape, truth
 from tests.bench.figures import Figure
 from tests.bench.processes import MissingError
 
@@ -27,6 +27,7 @@ GOALS: dict[str, Callable[[Path, float], Awaitable[list[Figure]]]] = {
     "resolver": resolver.measure,
     "graph": graph.measure,
     "mail": mail.measure,
+    "ews": ews.measure,
 }
 
 

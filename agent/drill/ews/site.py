@@ -17,6 +17,7 @@ from agent.drill.world import Person, World
 
 PATH = "/EWS/Exchange.asmx"
 """Where EWS is, in any case of letters."""
+_DISCOVER = "/autodiscover/autodiscover.json"
 _IMPERSONATE = "full_access_as_app"
 _DELEGATED = "EWS.AccessAsUser.All"
 _NO_OPERATION = EwsError("ErrorInvalidRequest", "The operation is not one that is played here.", whole=True)
@@ -67,6 +68,8 @@ class _Gate:
 
     async def respond(self, request: web.BaseRequest) -> web.Response:
         """Answer one request."""
+        if request.method == "GET" and request.path.lower() == _DISCOVER.lower():
+            return self._discovered(request)
         try:
             body, status = await self._answer(request), 200
         except _Refused as refused:
@@ -74,6 +77,17 @@ class _Gate:
         except EwsError as error:
             body, status = fault(error), 500
         return web.Response(body=body, status=status, headers=self._headers() | {"Content-Type": "text/xml; charset=utf-8"})
+
+    def _discovered(self, request: web.BaseRequest) -> web.Response:
+        """Tell where EWS is for a mailbox of ours (Autodiscover version 2, which asks for no login)."""
+        who, protocol = request.query.get("Email", ""), request.query.get("Protocol", "")
+        if protocol.upper() != "EWS":
+            said = {"ErrorCode": "InvalidProtocol", "ErrorMessage": f"The given protocol value '{protocol}' is invalid."}
+            return web.json_response(said, status=400, headers=self._headers())
+        if self._world.of(Post).mailbox(who) is None:
+            said = {"ErrorCode": "UserNotFound", "ErrorMessage": "The user is unknown."}
+            return web.json_response(said, status=404, headers=self._headers())
+        return web.json_response({"Protocol": "EWS", "Url": self._world.url("exchange", PATH)}, headers=self._headers())
 
     async def _answer(self, request: web.BaseRequest) -> bytes:
         claims = self._claims(request.headers.get("Authorization", ""))
