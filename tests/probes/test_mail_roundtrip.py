@@ -1,7 +1,9 @@
 """Round trips through the simulated tenant: what becomes of a letter, as the probe tells it, and what is left of it."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,14 @@ from agent.drill.graph.post import Post
 from agent.drill.world import World
 from agent.job import Job
 from agent.runner import run_once
+from agent.state import State
 from probes.core.context import Shared
 from probes.core.contract import Inconclusive, Outcome, Run
-from probes.core.ledger import Artefact, MemoryLedger
+from probes.core.ledger import Artefact
 from probes.core.needs import Service
 from probes.core.reasons import Reason
 from probes.lib.mail import graph, outstanding
+from probes.lib.tenant import Tenants
 from probes.lib.usage import Usage
 from probes.mail_roundtrip import PROBE, MailRoundtrip
 from tests.lib.mail.roundtrips import STEPS, measured
@@ -156,23 +160,29 @@ async def test_a_late_letter_is_found_by_a_later_run_also_after_a_restart(here: 
     late = await here.once(timeout=4)
     assert (late.reason, here.outstanding()) == (Reason.MAIL_LATE, ["late"])
     here.world.of(Post).delay = 0.1
-    restarted = Shared(here.shared.lookup, here.shared.secret, parts=dict(here.shared.parts), ledger=here.shared.ledger)
-    here.shared = restarted
+    here.shared = replace(here.shared, parts={Tenants: here.shared.part(Tenants)})
     while "late_seconds" not in measured(run := await here.once()):
         assert run.outcome is Outcome.OK
     assert 1 <= measured(run)["late_seconds"] < 10
     assert (here.left(), here.outstanding()) == ([], [])
 
 
-async def test_where_the_ledger_cannot_be_written_nothing_is_sent(here: Here) -> None:
-    class Full(MemoryLedger):
-        async def record(self, probe: str, artefact: Artefact) -> None:
-            raise Inconclusive(Reason.AGENT_RESOURCES, f"no room for {artefact.id} of {probe}")
-
-    here.shared = Shared(here.shared.lookup, here.shared.secret, parts=here.shared.parts, ledger=Full())
+async def test_on_a_full_disk_nothing_is_sent_until_there_is_room_again(here: Here, tmp_path: Path) -> None:
+    state = State(tmp_path / "state")
+    await state.open()
+    assert state._database is not None
+    (pages,) = state._database.execute("PRAGMA page_count").fetchone()
+    state._database.execute(f"PRAGMA max_page_count={pages}")  # SQLite's own way to be full
+    with suppress(Inconclusive):
+        for number in count():
+            await state.record("another", Artefact(f"{number}", "message", 1.0, (("folder", "x" * 50),)))
+    here.shared = replace(here.shared, ledger=state)
     run = await here.once()
     assert (run.outcome, run.reason) == (Outcome.INCONCLUSIVE, Reason.AGENT_RESOURCES)
-    assert here.left() == []
+    assert (here.left(), here.outstanding()) == ([], [])
+    state._database.execute("PRAGMA max_page_count=100000")
+    assert (await here.once()).outcome is Outcome.OK
+    await state.close()
 
 
 async def test_clearing_away_that_fails_is_counted_and_mended_by_the_next_run(here: Here) -> None:
