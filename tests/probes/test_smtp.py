@@ -37,7 +37,7 @@ def measured(run_: Run) -> dict[tuple[str, ...], float]:
 async def test_the_submission_server_of_exchange_online() -> None:
     heard: list[str] = []
     async with plays(SMTP_EXCHANGE_ONLINE, heard=heard) as (host, port):
-        found = await once("smtp", host=host, port=port, tls=TRUST, mechanisms=["xoauth2"], extensions=["SIZE", "SMTPUTF8"])
+        found = await once("smtp", host=host, port=port, tls=TRUST, mechanisms=["xoauth2"], extensions=["size", "SMTPUTF8"])
     assert (found.outcome, found.message) == (Outcome.OK, "")
     assert steps(found) == ["connect", "greeting", "tls", "extensions"]
     evidence = dict(found.evidence)
@@ -124,6 +124,17 @@ async def test_a_bad_certificate_fails_and_is_measured(security: str, flaw: Flaw
     assert (measured(found)["certificate_expiry_timestamp_seconds",] < found.started) == (flaw is Flaw.EXPIRED)
 
 
+async def test_the_address_is_of_the_family_that_was_asked_for() -> None:
+    async with smtp.server() as mail:
+        found = await once("smtp", host="localhost", port=mail.port, family="ipv6")
+    assert (found.failed_step, dict(found.evidence)["address"]) == ("connect", "::1")
+
+
+async def test_what_the_kernel_measured_is_told_also_when_the_run_fails() -> None:
+    found, _ = await run({"EHLO": "550 5.7.1 no"})
+    assert ("kernel_rtt_seconds",) in measured(found)
+
+
 async def test_nothing_listens() -> None:
     async with hostile.refuses() as (host, port):
         found = await once("smtp", host=host, port=port)
@@ -176,9 +187,10 @@ def test_settings_that_cannot_be_meant(written: dict[str, Any], mistake: str) ->
         ({"host": "a.test", "security": "tls"}, 465),
         ({"host": "a.test", "security": "none"}, 25),
         ({"mx_of": "a.test"}, 25),
+        ({"mx_of": "a.test", "security": "tls"}, 465),
         ({"mx_of": "a.test", "port": 2525}, 2525),
     ],
-    ids=["submission", "tls", "plain", "exchanger", "given"],
+    ids=["submission", "tls", "plain", "exchanger", "exchanger, tls", "given"],
 )
 def test_ports_are_the_usual_ones(written: dict[str, Any], port: int) -> None:
     assert SmtpCheck.model_validate(written).at == port

@@ -23,7 +23,7 @@ from probes.lib.resolve import ascii_host
 
 HEADER = "X-Fogbell-Id"
 """Name of the header that carries the tag."""
-HEADER_CHARACTERS = 1 << 18
+HEADER_CHARACTERS = 1 << 17
 """Header text beyond this is not looked at."""
 
 _SUBJECT_CHARACTERS = 1000

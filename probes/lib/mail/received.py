@@ -18,7 +18,6 @@ ROLES: tuple[Role, ...] = ("submission", "transport", "delivery")
 
 MOST_HOPS = 100
 """Hops beyond these, the newest, are not looked at; RFC 5321 6.3 wants loops to end there."""
-_HOP_CHARACTERS = 4000
 
 _WORDS = frozenset({"from", "by", "with", "via", "id", "for"})
 _MONTHS = {
@@ -58,7 +57,7 @@ class Trail:
 
 def trail(header_text: str) -> Trail:
     """Read the hops of a message's header."""
-    lines = [value[:_HOP_CHARACTERS] for name, value in unfolded(header_text) if name == "received"][:MOST_HOPS]
+    lines = [value for name, value in unfolded(header_text) if name == "received"][:MOST_HOPS]
     parts = [(_parts(line), _when(line)) for line in reversed(lines)]
     times = [when for _, when in parts if when is not None]
     hops: list[Hop] = []
@@ -119,9 +118,8 @@ def _role(words: dict[str, str], *, oldest: bool, newest: bool) -> Role:
 
 
 def _when(line: str) -> float | None:
-    """Return the last date: behind the last semicolon, or, where some forget it, anywhere."""
-    tail = " ".join(line.rpartition(";")[2].split())
-    dates = _DATE.findall(tail) or _DATE.findall(" ".join(line.split()))
+    """Return the last date, whether or not the semicolon that belongs before it is there."""
+    dates = _DATE.findall(" ".join(line.split()))
     return _timestamp(dates[-1]) if dates else None
 
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from probes.core.text import shown
 from probes.lib.mail.letter import tag_in, unfolded
 
-MESSAGE_BYTES = 1 << 18
+MESSAGE_BYTES = 1 << 17
 """Of a longer message only this much is read."""
 
 _MOST_PARTS = 100
+# What comes behind them belongs to the last: a message of nothing but boundaries would hold up the loop.
 _DIAGNOSTIC_CHARACTERS = 300
 _STATUS = re.compile(r"(?<![\d.])[245]\.\d{1,3}\.\d{1,3}(?![\d.])", re.ASCII)
 _BOUNDARY = re.compile(r'boundary="?([^";]{1,70})', re.IGNORECASE)
@@ -105,7 +106,7 @@ def _specific(stated: str, said: str) -> str:
 
 def _recipient(text: str) -> Mapping[str, str]:
     """Return the fields of the first recipient that failed, else of the first recipient (RFC 3464 2.1: groups between empty lines)."""
-    groups = [dict(unfolded(group)) for group in text.strip("\n").split("\n\n")[:_MOST_PARTS]]
+    groups = [dict(unfolded(group)) for group in text.strip("\n").split("\n\n")]
     recipients = [group for group in groups if "action" in group or "status" in group]
     failed = [group for group in recipients if group.get("action", "").lower().startswith("failed")]
     return next(iter(failed or recipients), {})
@@ -129,7 +130,7 @@ def _telling(text: str) -> str:
 
 def _tag(parts: list[_Part], text: str) -> str:
     """Find whose letter it is about: by the original that is sent along, the report's own header, else anywhere in its words."""
-    originals = (part.text.lstrip("\n") for part in parts if part.kind in _ORIGINALS)
+    originals = (part.text for part in parts if part.kind in _ORIGINALS)
     headers = (*originals, text, *(f"References: {part.text}".replace("\n", " ") for part in parts if part.kind.startswith("text/")))
     return next((tag for header in headers if (tag := tag_in(header))), "")
 

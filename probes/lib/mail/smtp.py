@@ -29,7 +29,7 @@ from probes.lib.tls import Trust
 from probes.lib.wire import Wire
 
 _MX_TIMEOUT = 5.0
-_NULL_MX = {"", "."}
+_NULL_MX = "."
 _DONE, _FORWARDED, _START = 250, 251, 354
 _QUEUE_IDS = (
     re.compile(r"queued as ([\w.-]{1,100})", re.ASCII | re.IGNORECASE),  # Postfix, aiosmtpd
@@ -154,7 +154,7 @@ async def mail_exchanger(ctx: Context, domain: str, resolver: str = SYSTEM) -> s
     pairs = sorted((int(preference), host) for preference, host in (text.split(" ") for text in answer.texts))
     host = pairs[0][1] if pairs else domain
     ctx.evidence("mail_exchanger", host)
-    if host in _NULL_MX:
+    if host == _NULL_MX:
         raise Failed(Reason.MAIL_REJECTED, f"{domain} takes no mail, says its MX record", code="556 5.1.10")
     try:
         return ascii_host(host)

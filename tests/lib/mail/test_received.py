@@ -90,6 +90,11 @@ def test_each_family_of_servers_has_its_roles(header: str, hops: list[tuple[str,
     assert found.skew == 0
 
 
+def test_only_the_newest_hop_over_https_delivers_and_mapi_always_submits() -> None:
+    found = trail("Received: by d with HTTPS\nReceived: by c with HTTPS\nReceived: by b with mapi id 15\nReceived: by a with HTTPS\n")
+    assert [one.role for one in found.hops] == ["submission", "submission", "transport", "delivery"]
+
+
 def test_clocks_that_disagree_make_no_negative_time_but_a_skew() -> None:
     found = trail(
         "Received: by c with SMTP; 23 Nov 2026 08:00:05 +0000\n"
@@ -119,6 +124,7 @@ def test_a_hop_without_a_date_leaves_the_time_to_the_next() -> None:
         pytest.param("2 Nov 26 08:00:00 EST", "2026-11-02 13:00:00", id="RFC 822"),
         pytest.param("Mon, 23 Nov 2026 08:00:00.250 +0000", "2026-11-23 08:00:00.25", id="parts of a second"),
         pytest.param("Mon, 23 Nov 2026 08:00:60 +0000", "2026-11-23 08:00:59", id="leap second"),
+        pytest.param("since 1 Nov 2026 00:00:00 +0000, now 23 Nov 2026 08:00:00 +0000", "2026-11-23 08:00:00", id="the last of two"),
         pytest.param("Mon, 23 Nov 2026 08:00:00", "2026-11-23 08:00:00", id="no zone"),
         pytest.param("Mon, 31 Feb 2026 08:00:00 +0000", None, id="no such day"),
         pytest.param("Mon, 23 Nuv 2026 08:00:00 +0000", None, id="no such month"),

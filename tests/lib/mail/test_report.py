@@ -171,6 +171,9 @@ TWO_RECIPIENTS = POSTFIX.replace(
     "Final-Recipient: rfc822; nobody@example.org",
     "Final-Recipient: rfc822; other@example.org\nAction: delivered\nStatus: 2.0.0\n\nFinal-Recipient: rfc822; nobody@example.org",
 )
+OTHER_CLASS = POSTFIX.replace("Status: 5.1.1", "Status: 4.0.0")
+_END = "--4XkQ2r1Zb9z.1764000000/mail.example.org"
+EPILOGUE = DELAYED[: DELAYED.rindex(f"{_END}\nContent-Description: Undelivered")] + f"{_END}--\n\nAction: failed\nStatus: 5.9.9\n"
 GENERAL = POSTFIX.replace("Status: 5.1.1", "Status: 5.0.0").replace("550 5.1.1 no such", "550 5.7.1 no such")
 
 
@@ -205,6 +208,10 @@ GENERAL = POSTFIX.replace("Status: 5.1.1", "Status: 5.0.0").replace("550 5.1.1 n
         ),
         pytest.param(QMAIL, Report(TAG, "failed", "5.1.1", "Sorry, no mailbox here by that name. (#5.1.1)"), id="words of qmail"),
         pytest.param(DELAYED, Report(TAG, "delayed", "4.4.1", "550 5.1.1 no such user (said by 127.0.0.1)"), id="delayed"),
+        pytest.param(
+            OTHER_CLASS, Report(TAG, "failed", "4.0.0", "550 5.1.1 no such user (said by 127.0.0.1)"), id="status of another class"
+        ),
+        pytest.param(EPILOGUE, Report("", "delayed", "4.4.1", "550 5.1.1 no such user (said by 127.0.0.1)"), id="words behind the end"),
         pytest.param(
             TWO_RECIPIENTS, Report(TAG, "failed", "5.1.1", "550 5.1.1 no such user (said by 127.0.0.1)"), id="the one that failed"
         ),
@@ -243,6 +250,13 @@ def test_a_report_tells_whose_letter_what_and_why(message: str, report: Report, 
 )
 def test_what_is_no_report(message: str) -> None:
     assert report_in(message.encode()) is None
+
+
+@pytest.mark.parametrize(("before", "found"), [(90, True), (100, False)])
+def test_a_report_has_a_hundred_parts_at_most(before: int, *, found: bool) -> None:
+    empty = "--b\nContent-Type: image/png\n\n" * before
+    message = f"Content-Type: multipart/report; boundary=b\n\n{empty}--b\nContent-Type: message/delivery-status\n\nStatus: 5.1.1\n--b--\n"
+    assert (report_in(message.encode()) is not None) is found
 
 
 def test_a_report_that_was_cut_off_still_tells_its_status() -> None:

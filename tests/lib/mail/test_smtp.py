@@ -50,6 +50,14 @@ async def test_tls_is_spoken_as_asked(settings: dict[str, Any], *, tls: bool, he
     assert [line.split(" ")[0] for line in mail.heard][:4] == heard
 
 
+async def test_the_address_is_of_the_family_that_was_asked_for() -> None:
+    ctx = new_context()
+    async with smtp.server() as mail:
+        with pytest.raises(Failed):
+            await submit(sending(mail, host="localhost", family="ipv6"), letter(), ctx)
+    assert ctx.evidence_found["address"] == "::1"
+
+
 async def test_opportunistic_goes_on_in_the_clear_where_tls_is_not_offered() -> None:
     async with smtp.server({"EHLO": smtp.EHLO}) as mail:
         await submit(sending(mail, security="opportunistic"), letter())
@@ -91,6 +99,11 @@ async def test_a_name_of_other_letters_goes_over_the_wire_in_ascii() -> None:
 )
 def test_dots_are_stuffed(message: bytes, wire: bytes) -> None:
     assert stuffed(message) == wire
+
+
+async def test_a_recipient_that_is_forwarded_is_a_recipient() -> None:
+    async with smtp.server({"RCPT": "251 2.1.5 will forward"}) as mail:
+        assert (await submit(sending(mail), letter())).code == "250 2.0.0"
 
 
 async def test_a_lone_dot_in_the_text_does_not_end_the_letter() -> None:
@@ -175,6 +188,13 @@ async def test_the_queue_id_is_read_from_the_reply(reply: str, queue_id: str) ->
             Reason.MAILBOX_FULL,
             "554 5.2.2",
             id="sender's mailbox full",
+        ),
+        pytest.param(
+            "message",
+            "554 5.2.0 STOREDRV.Submission.Exception:QuotaExceededException",
+            Reason.MAILBOX_FULL,
+            "554 5.2.0",
+            id="full, in words",
         ),
     ],
 )

@@ -49,6 +49,7 @@ async def test_a_letter_goes_to_the_mail_exchanger(records: str, settings: dict[
         pytest.param(nameserver.rcode("SERVFAIL"), Reason.DNS_SERVFAIL, "SERVFAIL", id="resolver fails"),
         pytest.param(nameserver.zone("contoso.example. 60 MX 0 ."), Reason.MAIL_REJECTED, "556 5.1.10", id="takes no mail"),
         pytest.param(nameserver.zone("contoso.example. 60 MX 0 gone.test."), Reason.DNS_NXDOMAIN, "", id="exchanger does not resolve"),
+        pytest.param(nameserver.zone("contoso.example. 60 MX 0 a\\032b.test."), Reason.DNS_MISMATCH, "", id="exchanger with a blank"),
         pytest.param(nameserver.zone("contoso.example. 60 TXT x"), Reason.DNS_NXDOMAIN, "", id="no MX: the domain itself"),
     ],
 )

@@ -14,9 +14,10 @@ from probes.core.contract import Failed
 from probes.core.reasons import Reason
 from probes.lib.mail.smtp_session import Admitted
 from probes.lib.tenant import Tenants
+from probes.lib.tokens import Tokens
 from tests.fakes import hostile, smtp
 from tests.fakes.certificates import server_context
-from tests.fakes.identity import given, identity
+from tests.fakes.identity import Identity, given, identity
 from tests.lib.mail.submitting import PASSWORD, SENDER, letter, new_context, sending, submit
 from tests.lib.signing_in import inline, tenant
 from tests.probes.pages import lookup
@@ -28,6 +29,7 @@ from tests.probes.pages import lookup
         pytest.param({"password": PASSWORD}, {}, "AUTH PLAIN", id="PLAIN first"),
         pytest.param({"password": PASSWORD}, {"EHLO under TLS": "250-x\n250 AUTH LOGIN XOAUTH2"}, "AUTH LOGIN", id="LOGIN without PLAIN"),
         pytest.param({"password": PASSWORD}, {"EHLO under TLS": "250-x\n250 AUTH=LOGIN"}, "AUTH LOGIN", id="as old servers write it"),
+        pytest.param({"password": PASSWORD}, {"EHLO under TLS": "250-x\n250 auth login"}, "AUTH LOGIN", id="in small letters"),
         pytest.param({}, {}, None, id="none"),
     ],
 )
@@ -45,11 +47,11 @@ async def test_the_login_is_by_what_is_offered(settings: dict[str, Any], answers
 
 
 @asynccontextmanager
-async def contoso(among: Shared, claims: Mapping[str, object] | None = None) -> AsyncIterator[None]:
+async def contoso(among: Shared, claims: Mapping[str, object] | None = None) -> AsyncIterator[Identity]:
     """Put a tenant into what runs share, whose tokens say these claims."""
     async with identity(lambda _: given(claims=claims or {"roles": ["SMTP.SendAsApp"]})) as served:
         among.part(Tenants).put({"contoso": tenant(served.host)})
-        yield
+        yield served
 
 
 async def test_a_token_logs_in_by_xoauth2() -> None:
@@ -85,6 +87,17 @@ async def test_a_refused_token_is_ours_until_it_was_once_let_in(
     assert (caught.value.reason, caught.value.code) == (reason, "535 5.7.3")
     assert {word in caught.value.message for word in ("token", SENDER, named)} == {True}
     assert ctx.evidence_found.get("complaint") == ("status 400, schemes Bearer" if answers is XOAUTH2_REFUSED else None)
+
+
+async def test_a_refused_token_that_is_not_young_is_not_used_again() -> None:
+    among, now = Shared(lookup, inline), [0.0]
+    among.parts[Tokens] = Tokens(clock=lambda: now[0])
+    async with contoso(among) as login, smtp.server({"login": "535 5.7.3 No"}) as mail:
+        for asked in (1, 1, 1, 2):
+            with pytest.raises(Failed):
+                await submit(sending(mail, oauth=True), letter(), new_context(among))
+            assert len(login.asked) == asked
+            now[0] += 200
 
 
 async def test_a_login_that_works_is_remembered() -> None:
