@@ -11,6 +11,8 @@
 | duplicate | Postfix: alias to two addresses of one mailbox |
 | submission uncertain | Postfix behind a line that is cut once it has the whole letter |
 | wrong password | Postfix and Dovecot |
+| limits on connections, sessions that die, servers that stand still or are down | Postfix and Dovecot, in test_mail_troubles.py |
+| logins by token, taken and refused | Postfix and Dovecot, in test_mail_tokens.py |
 | authenticated but not connected, throttled by Graph, 202 and then nothing | the simulated tenant and written dialogues |
 """
 

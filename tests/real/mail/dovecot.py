@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,8 @@ DOMAIN = "contoso.example"
 PASSWORD = CANARY
 PEOPLE = ("probe1", "probe2", "probe3", "probe4", "full")
 """Everybody has the password; the mailbox of `full` has no room for any message."""
+CONNECTIONS = 30
+"""How many at once one user may have."""
 
 _UID = _GID = 65534
 
@@ -78,7 +80,7 @@ plugin {{
 protocol lmtp {{
   mail_plugins = quota notify mail_log sieve
 }}
-mail_max_userip_connections = 100
+mail_max_userip_connections = {connections}
 service imap-login {{
   process_min_avail = 1
   inet_listener imap {{
@@ -177,6 +179,16 @@ class Dovecot:
         """Return all it logged; each line begins with the Unix time in microseconds."""
         return (self.folder / "dovecot.log").read_text(errors="replace")
 
+    def sessions(self) -> list[int]:
+        """Return the ids of the processes that serve signed-in IMAP clients."""
+        found = []
+        for status in Path("/proc").glob("[0-9]*/status"):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                facts = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
+                if facts["Name"] == "imap" and int(facts["PPid"]) == self.program.process.pid:
+                    found.append(int(facts["Pid"]))
+        return found
+
     def letters(self) -> list[Path]:
         """Return the files of all messages in all folders of all mailboxes."""
         return [path for path in (self.folder / "mail").rglob("*") if path.is_file() and path.parent.name in {"cur", "new", "tmp"}]
@@ -209,7 +221,14 @@ def require_root(name: str) -> str:
 
 def _write(folder: Path, ports: dict[str, int], token_judge: str) -> None:
     pair = key_pair()
-    identity = {"certificate": pair.certificate, "key": pair.key, "password": PASSWORD, "uid": _UID, "gid": _GID}
+    identity = {
+        "certificate": pair.certificate,
+        "key": pair.key,
+        "password": PASSWORD,
+        "uid": _UID,
+        "gid": _GID,
+        "connections": CONNECTIONS,
+    }
     tokens = {"token_mechanisms": "xoauth2 oauthbearer", "token_database": _TOKEN_DATABASE.format(folder=folder)}
     tokens = tokens if token_judge else dict.fromkeys(tokens, "")
     (folder / "tokens.conf").write_text(_TOKENS.format(judge=token_judge))

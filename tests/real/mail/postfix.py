@@ -27,6 +27,9 @@ REFUSALS = {
 AWAY = "away.example"
 """Domain behind the MX: mail to `probeN@` comes back through it, which adds a hop; anybody else bounces after it was accepted."""
 
+CONNECTIONS = 8
+"""How many at once one client may have at the MX."""
+
 _MAIN = """
 compatibility_level = 3.6
 queue_directory = {folder}/queue
@@ -76,6 +79,7 @@ postlog    unix-dgram n - n - 1 postlogd
 127.0.0.1:{submissions} inet n - n - - smtpd -o smtpd_sasl_auth_enable=yes -o smtpd_client_restrictions=permit_sasl_authenticated,reject
   -o smtpd_tls_wrappermode=yes
 127.0.0.1:{mx} inet n - n - - smtpd -o myhostname=mx.{away} -o smtpd_reject_unlisted_recipient=yes
+  -o smtpd_client_connection_count_limit={connections}
   -o cleanup_service_name=cleanup-of-mx
 cleanup-of-mx unix n - n - 0 cleanup -o virtual_alias_maps=texthash:{folder}/away -o sender_bcc_maps=
 cleanup    unix n - n - 0 cleanup
@@ -170,7 +174,7 @@ def _write(folder: Path, behind: Dovecot, ports: dict[str, int]) -> None:
     sockets = {"lmtp": behind.lmtp, "auth": behind.auth}
     main = _MAIN.format(folder=folder, domain=DOMAIN, away=AWAY, certificate=pair.certificate, key=pair.key, **sockets)
     (folder / "main.cf").write_text(main)
-    (folder / "master.cf").write_text(_MASTER.format(folder=folder, away=AWAY, **ports))
+    (folder / "master.cf").write_text(_MASTER.format(folder=folder, away=AWAY, connections=CONNECTIONS, **ports))
 
 
 def _tables(folder: Path, mx: int) -> None:
