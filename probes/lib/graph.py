@@ -179,7 +179,7 @@ def tell_missing(ctx: Context, token: Token, needed: Iterable[Permission]) -> No
 
 def segment(text: str) -> str:
     """Return a name or identifier as one segment of a path."""
-    return quote(text, safe="@")
+    return quote(text, safe="@", errors="replace")
 
 
 def address(tenant: Tenant, path: str, query: Iterable[tuple[str, str]] = ()) -> Url:

@@ -23,7 +23,7 @@ from probes.core.reasons import Reason
 from probes.lib.graph import items, segment
 from probes.lib.mail.ends import Accepted, Folder, Found, Mailbox, Outbox
 from probes.lib.mail.graph_calls import GraphCalls
-from probes.lib.mail.letter import Address, Letter, mime, tag_in, unfolded
+from probes.lib.mail.letter import HEADER_CHARACTERS, Address, Letter, mime, tag_in, unfolded
 from probes.lib.mail.looks import looks
 from probes.lib.mail.report import MESSAGE_BYTES, Report, report_in
 from probes.lib.retry_after import moment
@@ -38,7 +38,9 @@ FOLDERS = {
 """Well-known names of the folders (learn.microsoft.com/graph/api/resources/mailfolder)."""
 
 _SHOWN = "id,receivedDateTime,internetMessageId,subject,from,internetMessageHeaders"
-_AT_ONCE, _MOST_PAGES = 50, 10
+_VALUE_CHARACTERS = 1 << 15
+# The longest header of real mail is some 4 KB.
+_AT_ONCE, _MOST_PAGES = 25, 20
 _DAY, _SKEW = 86_400.0, 900.0
 # How far our clock and the server's may be apart.
 _LATER_LOOKS = 4.0
@@ -189,15 +191,18 @@ class _GraphMailbox:
             found = items(answer) if answer.status == HTTPStatus.OK else []
             for message in found:
                 yield message
+                # Reading a header takes up to half a millisecond: others get their turn in between.
+                await asyncio.sleep(0)
             if len(found) < _AT_ONCE:
                 return
 
     async def _ours(self, ctx: Context, message: dict[str, Any], folder: Folder, tags: Collection[str]) -> Found | None:
         """Return a message that carries one of the tags, or any of ours without tags; None for all others."""
-        tag = tag_in(_headers(message))
+        header = _headers(message)
+        tag = tag_in(header)
         if tag and tags and tag not in tags:
             return None
-        report = await self._report(ctx, message) if _may_report(message) else None
+        report = await self._report(ctx, message) if _may_report(message, header) else None
         tag = tag or (report.tag if report else "")
         return _seen(message, folder, tag, report=report) if tag and (not tags or tag in tags) else None
 
@@ -232,12 +237,13 @@ def _seen(message: dict[str, Any], folder: Folder, tag: str, *, granularity: flo
 
 
 def _is_letter(message: dict[str, Any], tag: str) -> bool:
-    return tag_in(_headers(message)) == tag and not _may_report(message)
+    header = _headers(message)
+    return tag_in(header) == tag and not _may_report(message, header)
 
 
-def _may_report(message: dict[str, Any]) -> bool:
+def _may_report(message: dict[str, Any], header: str) -> bool:
     """Say whether a message may be a delivery report; only its content tells for sure. What Exchange makes itself may have no headers."""
-    fields = dict(unfolded(_headers(message)))
+    fields = dict(unfolded(header))
     sender = message.get("from")
     address = sender.get("emailAddress") if isinstance(sender, dict) else None
     author = _text(address, "address") if isinstance(address, dict) else fields.get("from", "").rpartition("<")[2]
@@ -253,7 +259,7 @@ def _headers(message: dict[str, Any]) -> str:
     names = {name.lower() for name, _ in lines}
     known = (("Message-ID", _text(message, "internetMessageId")), ("Subject", _text(message, "subject")))
     lines += [(name, value) for name, value in known if value and name.lower() not in names]
-    return "".join(f"{name}: {' '.join(value.split())}\r\n" for name, value in lines if name)
+    return "".join(f"{name}: {' '.join(value[:_VALUE_CHARACTERS].split())}\r\n" for name, value in lines if name)[:HEADER_CHARACTERS]
 
 
 def _text(thing: dict[str, Any], name: str) -> str:

@@ -278,8 +278,10 @@ async def _scripted_find(answers: dict[str, bytes], tag: str) -> tuple[list[Foun
         {"id": 7, "receivedDateTime": 7, "internetMessageHeaders": 7, "from": 7, "subject": None},
         {"id": "A1", "receivedDateTime": "yesterday", "internetMessageHeaders": [7, {"name": None}, {"name": "X", "value": "\r\n\r\n"}]},
         {"id": "A1", "from": {"emailAddress": {"address": None}}, "internetMessageHeaders": [{"value": "x"}]},
+        {"id": "\ud800", "subject": "\ud800", "from": {"emailAddress": {"address": "postmaster@\ud800"}}},
+        {"id": "A1", "internetMessageHeaders": [{"name": "Subject", "value": "x" * 1_000_000}] * 3},
     ],
-    ids=["empty", "numbers", "odd headers", "no address"],
+    ids=["empty", "numbers", "odd headers", "no address", "half a letter", "long headers"],
 )
 async def test_whatever_a_message_is_like_it_is_not_ours_and_no_error(message: dict[str, Any]) -> None:
     assert (await _scripted_find({f"{INBOX}/messages": answer({"value": [message]})}, "0" * 32))[0] == []
