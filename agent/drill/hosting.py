@@ -167,7 +167,7 @@ class Contexts:
                 return server_context(self._authority, *self._names)
 
 
-async def _drop(taken: socket.socket, how: str) -> None:
+async def drop(taken: socket.socket, how: str) -> None:
     """Reset a connection, or keep it and never say a word."""
     with taken:
         if how != "reset":
@@ -175,7 +175,7 @@ async def _drop(taken: socket.socket, how: str) -> None:
         reset_on_close(taken.fileno())
 
 
-async def _alert(taken: socket.socket, failing: ssl.SSLContext) -> None:
+async def alert(taken: socket.socket, failing: ssl.SSLContext) -> None:
     """Fail the handshake so that the client hears why: asyncio would drop the alert and reset."""
     loop, heard, said = asyncio.get_running_loop(), ssl.MemoryBIO(), ssl.MemoryBIO()
     side = failing.wrap_bio(heard, said, server_side=True)
@@ -216,9 +216,9 @@ class _Listener:
         tls = next((effect for effect in effects if isinstance(effect, Tls)), None)
         context = self._contexts.under(tls) if self._contexts else None
         if tcp is not None:
-            await _drop(taken, tcp.how)
+            await drop(taken, tcp.how)
         elif context is not None and tls is not None and tls.how == "handshake_fail":
-            await _alert(taken, context)
+            await alert(taken, context)
         else:
             seconds = _HANDSHAKE_SECONDS if context else None
             with suppress(OSError):  # the client went, or TLS failed, as it may and sometimes shall

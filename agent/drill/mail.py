@@ -22,7 +22,7 @@ from agent.drill.graph.post import Post
 from agent.drill.hosting import Contexts
 from agent.drill.lossy import losing
 from agent.drill.mail_login import SUBMIT, LoginError, MailPolicy, by_password, by_token, decoded
-from agent.drill.stream import admitted, listening_socket, serve_stream
+from agent.drill.stream import admitted, listening_socket, serve_stream, serve_tls_stream
 from agent.drill.world import World
 
 _READY_FOR_TLS = "220 2.0.0 SMTP server ready"
@@ -113,8 +113,6 @@ class _Talk:
 
 async def _converse(talk: _Talk) -> None:
     """Hold one conversation until the client quits or goes."""
-    if talk.door.tls_first:
-        await talk.begin_tls()
     mark = talk.world.random.randbytes(8).hex().upper()
     greeting = f"220 {talk.server} Microsoft ESMTP MAIL Service ready at {mail_date(talk.world.now())} [{mark}]"
     talk.say(talk.fault("connect") or greeting)
@@ -334,16 +332,20 @@ async def serve_smtp(world: World, door: Door, authority: trustme.CA) -> AsyncIt
     tls = Contexts(authority, (door.name,))
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        talk = _Talk(world, door, reader, writer, tls)
+        talk = _Talk(world, door, reader, writer, tls, encrypted=door.tls_first)
         try:
             # The client broke off, or sent a line without end.
             with suppress(ConnectionError, ssl.SSLError, ValueError):
-                if await admitted(world, "mail", writer):
+                if door.tls_first or await admitted(world, "mail", writer):
                     await _converse(talk)
         finally:
             if talk.user is not None:
                 talk.policy.submitting[talk.user.owner.mail] -= 1
 
+    if door.tls_first:
+        async with serve_tls_stream(world, "mail", tls, serve) as port:
+            yield port
+        return
     listening = listening_socket()
     async with serve_stream(serve, listening), losing(world.faults, "mail", lambda: world.region, (listening,)):
         yield listening.getsockname()[1]

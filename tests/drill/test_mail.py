@@ -11,7 +11,7 @@ import trustme
 import uvloop
 
 from agent.drill.faults import Effect, Fault, Mail, Smtp, Tcp, Tls
-from agent.drill.mail import serve_smtp
+from agent.drill.mail import Door, serve_smtp
 from agent.drill.world import World
 from tests.drill.mailing import MX, ROLES, Mailing, mailing, message
 
@@ -77,6 +77,22 @@ async def test_an_endless_line_ends_the_conversation() -> None:
         with suppress(ConnectionResetError):
             assert await reader.read() == b""
         writer.close()
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_where_tls_comes_first_no_greeting_of_a_client_is_lost(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def greeted_by_all() -> set[bytes]:
+        authority, trust = trustme.CA(), ssl.create_default_context()
+        authority.configure_trust(trust)
+        async with serve_smtp(World(), Door(MX.name, submission=True, tls_first=True), authority) as port:
+            streams = await asyncio.gather(*(asyncio.open_connection("127.0.0.1", port, ssl=trust) for _ in range(40)))
+            greetings = {(await reader.readline())[:4] for reader, _ in streams}
+            for _, writer in streams:
+                writer.close()
+        return greetings
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        assert runner.run(asyncio.wait_for(greeted_by_all(), 20)) == {b"220 "}
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,12 @@ from uuid import UUID
 
 import trustme
 
-from agent.drill.faults import Tls
 from agent.drill.hosting import Contexts
 from agent.drill.imap.commands import BY_UID, KNOWN, SELECTED, STRANGER, Asked
 from agent.drill.imap.talk import GoneError, NoError, Talk
 from agent.drill.imap.words import words_of
-from agent.drill.lossy import losing
 from agent.drill.mail_login import MailPolicy
-from agent.drill.stream import admitted, listening_socket, serve_stream
+from agent.drill.stream import serve_tls_stream
 from agent.drill.world import World
 
 NAME = "outlook.office365.com"
@@ -63,15 +61,11 @@ async def _converse(talk: Talk) -> None:
 @asynccontextmanager
 async def serve_imap(world: World, authority: trustme.CA) -> AsyncIterator[int]:
     """Be the tenant's IMAP server while the block runs, and give its port on 127.0.0.1."""
-    tls = Contexts(authority, (NAME,))
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # The client broke off, or sent a line without end.
         with suppress(GoneError, ConnectionError, EOFError, ssl.SSLError, ValueError):
-            if await admitted(world, "exchange", writer):
-                await writer.start_tls(tls.under(world.faults.first(Tls, "exchange", region=world.region)))
-                await _converse(Talk(world, reader, writer))
+            await _converse(Talk(world, reader, writer))
 
-    listening = listening_socket()
-    async with serve_stream(serve, listening), losing(world.faults, "exchange", lambda: world.region, (listening,)):
-        yield listening.getsockname()[1]
+    async with serve_tls_stream(world, "exchange", Contexts(authority, (NAME,)), serve) as port:
+        yield port
