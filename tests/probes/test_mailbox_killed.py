@@ -1,0 +1,65 @@
+"""An agent that is killed while an event of its lies in a calendar: the next start takes it out."""
+
+import asyncio
+import json
+import sys
+from asyncio.subprocess import PIPE, Process
+from pathlib import Path
+
+import pytest
+
+from agent.drill.faults import Drip, Fault, Where
+from agent.drill.graph.calendar import Calendars, Event
+from agent.drill.graph.post import Post
+from agent.drill.world import World
+from agent.state import State
+from probes.lib.tenant import Tenant
+from tests.probes.tenants import simulated
+from tests.probes.test_mail_roundtrip_killed import ROOT, Telling
+
+
+def calendar(world: World) -> list[Event]:
+    box = world.of(Post).mailbox(world.people[0].mail)
+    return world.of(Calendars).of(box) if box else []
+
+
+async def start(state_dir: Path, tenant: Tenant, world: World) -> Process:
+    told = tenant.model_dump(mode="json", exclude_defaults=True) | {"credential": {"secret": {"inline": world.secret}}}
+    settings = {"account": {"via": "graph", "mailbox": world.people[0].mail}, "parts": ["event"]}
+    arguments = [str(state_dir), json.dumps(told), json.dumps(settings), "mailbox"]
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.probes.one_letter", *arguments, stdout=PIPE, stderr=PIPE, cwd=ROOT
+    )
+
+
+async def on_the_ledger(state_dir: Path) -> int:
+    state = State(state_dir)
+    await state.open()
+    found = len(state.outstanding("mail"))
+    await state.close()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("operation", "made", "unknown"),
+    # An event of which nobody knows whether it was made is looked for until its request must have ended.
+    [("event_create", 0, [""]), ("event_read", 1, []), ("event_delete", 1, [])],
+    ids=["while making it", "while reading it", "while removing it"],
+)
+async def test_what_a_killed_run_left_is_gone_after_the_next(tmp_path: Path, operation: str, made: int, unknown: list[str]) -> None:
+    world = World()
+    faults = world.faults = Telling(world.now)
+    async with simulated(tmp_path, world) as (_, tenant):
+        faults.set(Fault(Drip(0), Where(operations=frozenset({operation}))))
+        first = await start(tmp_path, tenant, world)
+        async with asyncio.timeout(30):
+            await faults.hit.wait()
+        first.kill()
+        await first.communicate()
+        assert (len(calendar(world)), await on_the_ledger(tmp_path)) == (made, 1)
+        faults.set()
+        second = await start(tmp_path, tenant, world)
+        out, complaints = await second.communicate()
+        assert (second.returncode, complaints) == (0, b"")
+        assert json.loads(out) == {"outcome": "ok", "message": "", "cleanup_failed": False, "outstanding": unknown}
+        assert calendar(world) == []
