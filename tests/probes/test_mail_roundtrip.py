@@ -117,6 +117,12 @@ async def test_what_became_of_a_letter_is_told_apart(here: Here, fault: Fault, o
     assert here.left() == []
 
 
+async def test_what_is_told_of_a_request_is_that_of_the_one_that_failed_and_not_of_clearing_away(here: Here) -> None:
+    here.world.faults.set(Fault(Http((503,)), SENDING))
+    evidence = dict((await here.once()).evidence)
+    assert evidence["status"] == "503"
+
+
 async def test_a_bounce_has_the_reports_status_as_its_code(here: Here) -> None:
     here.world.faults.set(Fault(Mail("bounce", status="5.7.1")))
     run = await here.once(timeout=4)

@@ -203,7 +203,7 @@ async def _settle(ctx: Context, letter: Artefact, found: Sequence[Found], wait: 
         ctx.measure("lost_total", 1)
         ctx.evidence("lost", f"{letter.id}: {'came back' if returned else 'has not arrived within a day'}")
     elif arrived and state == State.UNCERTAIN:
-        ctx.evidence("submission", "uncertain; the letter has arrived all the same")
+        ctx.evidence("arrived_all_the_same", letter.id)
     is_over = bool(arrived) or returned or age > DAY or state == State.COPY
     if is_over and age >= wait:
         await ctx.shared.ledger.strike(ctx.probe, letter.id)

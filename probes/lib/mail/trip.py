@@ -64,8 +64,11 @@ async def _trip_and_tidy(ctx: Context, trip: Trip) -> None:
 
 
 async def _clear_away(ctx: Context, trip: Trip) -> None:
+    """Clear away. Evidence of the trip, such as the last request's id, stays: people paste it into tickets."""
+    found = dict(ctx.evidence_found)
     with ctx.step("cleanup"):
         await tidy(ctx, trip.boxes, trip.letter.tag, trip.seen)
+    ctx.evidence_found.update(found)
 
 
 async def _send_and_find(ctx: Context, trip: Trip) -> None:
