@@ -63,6 +63,8 @@ class ImapServer:
     """Messages that arrive while the next UID FETCH is answered: behind what it tells."""
     gone: set[int] = field(default_factory=set)
     """UIDs of messages that others have removed, of which this session was not told yet."""
+    ends_idle: bool = False
+    """Whether IDLE is ended by the server at once."""
     tells: bool = True
     """Whether IDLE tells of arrivals."""
     heard: list[str] = field(default_factory=list)
@@ -197,6 +199,8 @@ class _Talk:
     async def on_idle(self, _: str) -> str:
         self.say("+ IDLE accepted, awaiting DONE command.")
         self.say("* OK Still here")
+        if self.server.ends_idle:
+            return "OK IDLE terminated."
         self.idling = True
         line = await self.hear()
         self.idling = False

@@ -42,6 +42,10 @@ HEADERS = "BODY.PEEK[HEADER]"
 """What is asked of a message that may be ours."""
 MARKS = f"BODY.PEEK[HEADER.FIELDS ({HEADER} Message-ID In-Reply-To References Subject Content-Type)]"
 """What tells whose a message is."""
+QUICK_LOOKS = 50
+"""Looks of one wait after which there is a pause before each: a server that always has news, or ends IDLE at once, shall not busy us."""
+PAUSE_SECONDS = 0.25
+"""How long it is."""
 
 _REPORTS = 'HEADER Content-Type "multipart/report"'
 
@@ -212,9 +216,13 @@ class ImapMailbox:
     async def _awaited(self, ctx: Context, letter: Letter, until: float) -> Found | None:
         # Without IDLE something may have come while we were elsewhere.
         found = None if self._idle else await self._look(ctx, letter, 0.0)
+        looked = 0
         while found is None and perf_counter() < until:
+            if looked > QUICK_LOOKS:
+                await asyncio.sleep(PAUSE_SECONDS)
             announced = await self._occasion(ctx, letter, until)
             found = await self._look(ctx, letter, announced)
+            looked += 1
         return found
 
     async def _occasion(self, ctx: Context, letter: Letter, until: float) -> float:

@@ -21,6 +21,7 @@ from probes.lib.mail.letter import Letter, Template, mime, new_letter
 from tests.fakes import hostile
 from tests.fakes.certificates import ca_file
 from tests.fakes.imap import AFTER, EXCHANGE, Box, ImapServer
+from tests.lib.runs import on_both_loops
 from tests.probes.pages import lookup, read
 
 STRANGER = b"From: someone@example.org\r\nSubject: hello\r\nMessage-ID: <1@example.org>\r\n\r\nhi\r\n"
@@ -119,6 +120,7 @@ async def test_a_good_bye_that_says_why_is_heard() -> None:
 # Arrival
 
 
+@on_both_loops
 async def test_an_arrival_is_told_by_the_server_before_anybody_asks() -> None:
     server, letter = exchange(), a_letter()
     server.boxes["INBOX"].put(STRANGER)
@@ -199,6 +201,17 @@ async def test_a_server_that_idles_and_never_tells_is_looked_at_in_the_end(monke
         found = await box.arrival(ctx, letter, soon())
     assert found is not None
     assert found.granularity > 0
+
+
+async def test_a_server_that_ends_idle_at_once_is_not_asked_without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(imap, "QUICK_LOOKS", 5)
+    server, letter = exchange(), a_letter()
+    server.ends_idle = True
+    async with opened(server) as (box, ctx):
+        assert await box.arrival(ctx, letter, soon(0.1)) is None
+        server.arrive(mime(letter))
+        assert await box.arrival(ctx, letter, soon())
+    assert sum("IDLE" in line for line in server.heard) < 10
 
 
 async def test_a_letter_that_does_not_come_is_none_and_the_waiting_can_go_on() -> None:
