@@ -167,8 +167,8 @@ def meaning(said: str) -> Stopped | None:
 
 
 def clearer(failed: Failed) -> Stopped:
-    """Return what a lost connection means where the server said good-bye with a reason, else the failure as it is."""
-    return (meaning(failed.message) if failed.reason is Reason.CONNECTION_RESET else None) or failed
+    """Return what a lost connection or a refusal means where the server gave a reason that we know, else the failure as it is."""
+    return (meaning(failed.message) if failed.reason in {Reason.CONNECTION_RESET, Reason.CONTENT_MISMATCH} else None) or failed
 
 
 def _reason(said: str) -> Reason | None:

@@ -202,6 +202,31 @@ async def test_a_password_cannot_smuggle_a_command(password: str) -> None:
     assert server.heard == ["CAPA"]
 
 
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        pytest.param("* OK IMAP4", Reason.PROTOCOL_ERROR, id="another protocol"),
+        pytest.param("-ERR too busy", Reason.CONTENT_MISMATCH, id="busy at the greeting"),
+        pytest.param("-ERR [IN-USE] Too many connections", Reason.THROTTLED, id="too many of us at the greeting"),
+        pytest.param("+OK\nC: CAPA\nS: -ERR\nC: USER\nS: ?", Reason.PROTOCOL_ERROR, id="no answer"),
+        pytest.param("+OK\nC: CAPA\nS: +OK\nS: SASL PLAIN\nS: .\nC: AUTH\nS: 334 go on", Reason.PROTOCOL_ERROR, id="no challenge"),
+        pytest.param("+OK\nC: CAPA\nS: +OK\nS: SASL PLAIN\nS: .\nC: AUTH\nS: + \nCLOSE", Reason.CONNECTION_RESET, id="hangs up"),
+        pytest.param(
+            "+OK\nC: CAPA\nS: -ERR\nC: USER\nS: +OK\nC: PASS\nS: +OK\nC: UIDL\nS: +OK\nS: " + "x" * 70_000,
+            Reason.PROTOCOL_ERROR,
+            id="endless",
+        ),
+    ],
+)
+async def test_a_server_that_is_none_is_a_failure_with_a_name(said: str, reason: Reason) -> None:
+    async with plays(f"S: {said}") as (host, port):
+        account = {"username": "b@contoso.example", "password": {"env": "pass-word"}, "security": "none"}
+        ctx = context()
+        with pytest.raises(Stopped) as caught, ctx.step("sign_in"):
+            await mailbox(PopReceive.model_validate({"via": "pop3", "host": host, "port": port, **account})).open(ctx)
+    assert caught.value.reason is reason
+
+
 async def test_a_refused_command_is_named() -> None:
     server = PopServer(refuses={"UIDL": "-ERR no such command"})
     stopped = await refused(server)
