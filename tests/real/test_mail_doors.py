@@ -1,4 +1,4 @@
-"""The dialogue probes at the doors of real servers: what each offers, and what it says to a recipient, with no mail sent."""
+"""The dialogue probe at the doors of Postfix: what each offers, and what it says to a recipient, with no mail sent."""
 
 from collections.abc import Iterator
 
@@ -6,11 +6,10 @@ import pytest
 
 from agent.job import Job
 from agent.runner import run_once
-from probes import imap, smtp
 from probes.core.contract import Run
+from probes.smtp import PROBE
 from tests.fakes.certificates import ca_file
 from tests.processes import eventually
-from tests.real.mail import ends
 from tests.real.mail.ends import Settings, address, fresh, told
 from tests.real.mail.pair import Pair, pair
 from tests.real.mail.postfix import REFUSALS
@@ -35,13 +34,8 @@ def door(mail: Pair, name: str) -> Settings:
 
 
 async def run(settings: Settings) -> Run:
-    checked = smtp.PROBE.settings.model_validate(settings)
-    return await run_once(Job("door", "smtp", smtp.PROBE, checked, 60.0, 5.0, smtp.PROBE.place(checked)), fresh())
-
-
-async def run_imap(settings: Settings) -> Run:
-    checked = imap.PROBE.settings.model_validate(settings)
-    return await run_once(Job("door", "imap", imap.PROBE, checked, 60.0, 5.0, imap.PROBE.place(checked)), fresh())
+    checked = PROBE.settings.model_validate(settings)
+    return await run_once(Job("door", "smtp", PROBE, checked, 60.0, 5.0, PROBE.place(checked)), fresh())
 
 
 @pytest.mark.parametrize("name", ["submission", "submissions"])
@@ -74,28 +68,3 @@ async def test_the_mx_is_told_good_bye(mail: Pair) -> None:
     before = mail.postfix.log().count("quit=1")
     assert told(await run(door(mail, "mx"))) == OK
     eventually(lambda: mail.postfix.log().count("quit=1") > before, "Postfix heard QUIT", said=mail.postfix.log)
-
-
-@pytest.mark.parametrize("security", ["tls", "starttls"])
-async def test_imap_offers_what_a_wait_needs_and_opens_a_mailbox(mail: Pair, security: str) -> None:
-    wanted = {"capabilities": ["IDLE", "UIDPLUS", "SPECIAL-USE"], "mechanisms": ["PLAIN"]}
-    opened = await run_imap(without_way(ends.imap(mail, security=security)) | wanted)
-    assert told(opened) == OK
-
-
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        pytest.param({"password": {"env": "wrong"}}, ("credential_invalid", "", "login"), id="wrong password"),
-        pytest.param({"folder": "Nowhere"}, ("not_found", "", "select"), id="no such folder"),
-        pytest.param({"mechanisms": ["XOAUTH2"]}, ("content_mismatch", "", "capabilities"), id="no login by token"),
-        pytest.param({"tls": {}}, ("tls_untrusted", "", "tls"), id="untrusted"),
-    ],
-)
-async def test_imap_says_no(mail: Pair, change: Settings, expected: tuple[str, str, str]) -> None:
-    assert told(await run_imap(without_way(ends.imap(mail)) | change)) == expected
-
-
-def without_way(settings: Settings) -> Settings:
-    """Return an end's settings as those of a kind of its own."""
-    return {name: value for name, value in settings.items() if name != "via"}

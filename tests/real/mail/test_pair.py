@@ -140,3 +140,13 @@ def test_pop_lets_in_who_has_the_password(mail: Pair) -> None:
         imaplib.IMAP4_SSL("127.0.0.1", mail.dovecot.imaps, ssl_context=trusting(), timeout=20) as refused,
     ):
         refused.login(f"probe1@{DOMAIN}", "wrong")
+
+
+def test_without_root_the_servers_are_skipped_and_where_they_must_be_they_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.delenv("FOGBELL_REQUIRE_SERVERS", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="dovecot has to be started as root"), pair():
+        pass
+    monkeypatch.setenv("FOGBELL_REQUIRE_SERVERS", "1")
+    with pytest.raises(pytest.fail.Exception, match="must be"), pair():
+        pass
