@@ -166,6 +166,11 @@ def meaning(said: str) -> Stopped | None:
     return None
 
 
+def hushed(proof: Proof, failed: Failed) -> Failed:
+    """Return the same failure without our password or token: a server may repeat what it heard."""
+    return Failed(failed.reason, without_secret(failed.message, proof.user, proof.secret), code=failed.code)
+
+
 def clearer(failed: Failed) -> Stopped:
     """Return what a lost connection or a refusal means where the server gave a reason that we know, else the failure as it is."""
     return (meaning(failed.message) if failed.reason in {Reason.CONNECTION_RESET, Reason.CONTENT_MISMATCH} else None) or failed

@@ -8,7 +8,7 @@ from probes.core.contract import Failed
 from probes.core.reasons import Reason
 from probes.core.text import shown
 from probes.lib.dialogue import FAREWELL, PopAnswer, Protocol, pop_answer, pop_ask, pop_capabilities, pop_lines, read_text, send_line
-from probes.lib.mail.access import Account, Proof, Server, login_refused, meaning, proof_of, reach
+from probes.lib.mail.access import Account, Proof, Server, hushed, login_refused, meaning, proof_of, reach
 from probes.lib.mail.sasl import plain, xoauth2
 from probes.lib.wire import Wire
 
@@ -68,7 +68,10 @@ async def session(ctx: Context, server: Server, account: Account) -> AsyncIterat
 
 async def _log_in(ctx: Context, wire: Wire, proof: Proof) -> None:
     offered = await pop_capabilities(wire)
-    answer, challenges = await _login(wire, offered, proof)
+    try:
+        answer, challenges = await _login(wire, offered, proof)
+    except Failed as failed:
+        raise hushed(proof, failed) from None
     if not answer.ok:
         raise login_refused(ctx, Protocol.POP3, proof, answer.text, challenges)
 

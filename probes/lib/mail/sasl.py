@@ -8,12 +8,15 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
+from itertools import takewhile
 
 from probes.core.contract import Failed
 from probes.core.reasons import Reason
 
 _CHALLENGE_CHARACTERS = 4096
 _SHORTEST_HIDDEN = 4
+_TELLING = 8
+# So many characters of a secret's beginning are no accident.
 
 
 def xoauth2(user: str, token: str) -> str:
@@ -55,10 +58,21 @@ def complaint(challenge: str) -> str:
 
 
 def without_secret(text: str, user: str, secret: str) -> str:
-    """Return what a server said without our password or token, in case it repeats what it heard."""
-    said = (secret, _base64(secret), _base64(f"\0{user}\0{secret}"), _base64(f"user={user}\x01auth=Bearer {secret}\x01\x01"))
+    """Return what a server said without our password or token, in case it repeats what it heard, whole or cut off."""
+    quoted = secret.replace("\\", "\\\\").replace('"', '\\"')
+    said = (secret, quoted, _base64(secret), _base64(f"\0{user}\0{secret}"), _base64(f"user={user}\x01auth=Bearer {secret}\x01\x01"))
     for form in sorted((form for form in said if len(form) >= _SHORTEST_HIDDEN), key=len, reverse=True):
-        text = text.replace(form, "…")
+        text = _hidden(text, form)
+    return text
+
+
+def _hidden(text: str, form: str) -> str:
+    """Hide whatever begins as `form` does, as far as it goes on like it."""
+    at = text.find(form[:_TELLING])
+    while at >= 0:
+        alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(text[at:], form, strict=False)))
+        text = f"{text[:at]}…{text[at + alike :]}"
+        at = text.find(form[:_TELLING], at)
     return text
 
 

@@ -18,6 +18,7 @@ from probes.lib.mail import imap
 from probes.lib.mail.ends import Folder, Found, Mailbox
 from probes.lib.mail.imap import ImapReceive, mailbox
 from probes.lib.mail.letter import Letter, Template, mime, new_letter
+from probes.lib.mail.sasl import plain
 from tests.fakes import hostile
 from tests.fakes.certificates import ca_file
 from tests.fakes.imap import AFTER, EXCHANGE, Box, ImapServer
@@ -106,6 +107,25 @@ async def test_a_hostile_server_is_a_failure_with_a_name(said: bytes) -> None:
         with pytest.raises(Failed) as caught, ctx.step("sign_in"):
             await mailbox(settings).open(ctx)
     assert caught.value.reason is Reason.PROTOCOL_ERROR
+
+
+@pytest.mark.parametrize("begin", ["", "* BYE ", "* "], ids=["an echo", "a good-bye", "an untagged echo"])
+@pytest.mark.parametrize("offered", ["AUTH=PLAIN SASL-IR", "X"], ids=["PLAIN", "LOGIN"])
+async def test_a_server_that_repeats_the_login_does_not_make_us_tell_it(begin: str, offered: str) -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(f"* OK hi\r\n* CAPABILITY IMAP4rev1 {offered}\r\nf1 OK done\r\n".encode())
+        await reader.readline()
+        writer.write(begin.encode() + await reader.readline())
+
+    password = "pass-word-" * 30
+    async with hostile.serving(echo) as (host, port):
+        settings = ImapReceive(via="imap", host=host, port=port, username="me", password=Secret(env=password), security="none")
+        ctx = context()
+        with pytest.raises(Failed) as caught, ctx.step("sign_in"):
+            await mailbox(settings).open(ctx)
+    told = caught.value.message + str(ctx.evidence_found)
+    assert "pass-word" not in told
+    assert plain("me", password)[:20] not in told
 
 
 async def test_a_good_bye_that_says_why_is_heard() -> None:

@@ -69,6 +69,12 @@ def test_what_was_sent_is_not_in_what_is_told(form: Callable[[str, str], str], u
     assert without_secret(f"NO <{form(user, secret)}>", user, secret) == "NO <…>"
 
 
+def test_what_is_cut_off_is_hidden_as_well() -> None:
+    said = "not an IMAP status: 'AUTHENTICATE XOAUTH2 " + xoauth2("me@x.example", "secret" * 100)
+    assert without_secret(f"{said[:200]}'", "me@x.example", "secret" * 100) == "not an IMAP status: 'AUTHENTICATE XOAUTH2 …'"
+    assert without_secret('LOGIN "me" "a\\"b\\\\c"', "me", 'a"b\\c') == 'LOGIN "me" "…"'
+
+
 def test_a_short_password_does_not_shred_what_the_server_says() -> None:
     assert without_secret("NO such user", "u", "s") == "NO such user"
     assert json.dumps(without_secret("NO geheim", "u", "geheim")) == '"NO \\u2026"'
