@@ -13,8 +13,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA384, SHA512
 
 from probes.core.context import Context
-from probes.core.contract import Failed
+from probes.core.contract import Failed, Inconclusive, Stopped
 from probes.core.reasons import Reason
+from probes.lib.graph_error import is_over, is_worth_another
 from probes.lib.http import USER_AGENT, Headers, Request, Response, Wanted, exchange, opened
 from probes.lib.mail.ews.meaning import EVIDENCE, is_online, refused
 from probes.lib.mail.ews.settings import PATH, EwsServer
@@ -25,8 +26,8 @@ from probes.lib.tokens import Token, Tokens, token_for
 from probes.lib.url import Url, parse
 from probes.lib.wire import Wire
 
-ANSWER_BYTES = 4 << 20
-"""Longest answer of EWS."""
+ANSWER_BYTES = 1 << 20
+"""Longest answer of EWS: a hundred messages as we list them are a fifth of it, and passing it on holds up nobody."""
 _BETWEEN = {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
 _SAID_CHARACTERS = 300
 _YOUNG_SECONDS = 60.0
@@ -70,6 +71,8 @@ class Calls:
 
     def __init__(self, ctx: Context, site: Site) -> None:
         self.handed_over = False
+        self.answered = False
+        """Whether EWS gave an answer to a request with a body, readable or not."""
         self.date = ""
         self.back_off = 0.0
         """Seconds for which the last answer asks us to stay away; exchangelib reads that in one of its two places."""
@@ -100,6 +103,7 @@ class Calls:
             self.handed_over = response.status in _BETWEEN
             raise self._refused(response)
         body = response.body.decode("utf-8", "replace")
+        self.answered = bool(asked["body"])
         patience = _BACK_OFF.search(body)
         self.back_off = int(patience[1]) / 1000 if patience else 0.0
         return {"status": response.status, "headers": [("Content-Type", "text/xml; charset=utf-8")], "body": body}
@@ -150,12 +154,14 @@ class Calls:
         common = (("User-Agent", USER_AGENT), ("Accept-Encoding", "gzip"), ("Connection", "keep-alive" if asked["keep"] else "close"))
         return (*fields, *common)
 
-    def _refused(self, response: Response) -> Exception:
+    def _refused(self, response: Response) -> Stopped:
         site, token = self._site, self._token
         if response.status // 100 == 2:  # noqa: PLR2004 - 2xx
             return Failed(Reason.CONTENT_MISMATCH, "the answer is not one of EWS, but perhaps a page for people", code=str(response.status))
         if token is not None and response.status == HTTPStatus.UNAUTHORIZED:
-            self._ctx.shared.part(Tokens).drop(token)
+            self._ctx.shared.part(Tokens).drop(token, over=is_worth_another(token, response))
+            if is_over(token, response):
+                return Inconclusive(Reason.AGENT_RESOURCES, "the token's life ended before the call arrived", code="401")
         young = token is not None and time.time() - token.issued < _YOUNG_SECONDS
         return refused(site.server, response, online=site.online, young=young)
 

@@ -60,7 +60,7 @@ def told_apart(calls: Calls) -> Iterator[None]:
     try:
         yield
     except Stopped as stopped:
-        if not calls.handed_over and stopped.reason is not Reason.PROTOCOL_ERROR:
+        if not (calls.handed_over or (calls.answered and stopped.reason is Reason.PROTOCOL_ERROR)):
             raise
         why = f"the request was handed over, and then: {stopped.message}"
         raise SubmissionUncertain(stopped.reason, why, code=stopped.code) from stopped
@@ -82,15 +82,10 @@ class EwsOutbox:
         """
         site = site_of(ctx, self._settings)
         calls, text = Calls(ctx, site), mime(letter).decode("latin-1")
-        try:
+        with told_apart(calls):
             await ctx.shared.part(Workers).ask(
                 ctx, site, self._settings.from_, "send", calls, mime=text, save_copy=self._settings.save_copy
             )
-        except Stopped as stopped:
-            if not calls.handed_over and stopped.reason is not Reason.PROTOCOL_ERROR:
-                raise
-            why = f"the letter was handed over, and then: {stopped.message}"
-            raise SubmissionUncertain(stopped.reason, why, code=stopped.code) from stopped
         return Accepted(moment(calls.date), _ACCEPTED)
 
 

@@ -54,6 +54,8 @@ _OURS = "fogbell."
 # How the Message-ID of every letter of ours begins.
 _FIELDS = ("datetime_received", "in_reply_to", "item_class", "message_id", "references", "subject", "tag")
 _REPORT = "REPORT."
+_REPORT_BYTES = 1 << 18
+# What of a report is read at most.
 _NEWEST = Version(Build(15, 20, 0, 0), api_version="Exchange2016")
 # The version to try first: without it there is one call more. A server that is older says so, and then the next is tried.
 
@@ -170,7 +172,7 @@ def send(account: Account, asked: Mapping[str, Any]) -> bool:
 
 def find(account: Account, asked: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Find messages of ours in a folder: with one tag, or all of them, or those from before a moment (Unix seconds)."""
-    query = _with(asked["tag"] or _OURS)
+    query = _with(asked["tag"])
     if asked["before"] is not None:
         query &= Q(datetime_received__lt=_moment(asked["before"]))
     restriction = Restriction(query, folders=[_known(account, "inbox")], applies_to=Restriction.ITEMS)
@@ -190,7 +192,7 @@ def headers(account: Account, asked: Mapping[str, Any]) -> list[str]:
 
 def content(account: Account, asked: Mapping[str, Any]) -> list[str]:
     """Return each message as it came, base64."""
-    return [b64encode(item.mime_content or b"").decode() for item in _got(account, asked["keys"], "mime_content")]
+    return [b64encode((item.mime_content or b"")[:_REPORT_BYTES]).decode() for item in _got(account, asked["keys"], "mime_content")]
 
 
 def remove(account: Account, asked: Mapping[str, Any]) -> int:
@@ -287,9 +289,11 @@ def _got(account: Account, keys: Iterable[str], name: str) -> list[Any]:
     return _all(GetItem(account=account).call(items=[ItemId(id=key) for key in keys], additional_fields=[path], shape="IdOnly"))
 
 
-def _with(text: str) -> Q:
-    """Ask for messages whose Message-ID holds a text, and for answers and reports that name such a one."""
-    return Q(message_id__contains=text) | Q(references__contains=text) | Q(in_reply_to__contains=text) | Q(tag=text)
+def _with(tag: str) -> Q:
+    """Ask for messages that carry a tag, or with "" any of ours: in the header, in the Message-ID, in that of the one they answer."""
+    text = tag or _OURS
+    named = Q(message_id__contains=text) | Q(references__contains=text) | Q(in_reply_to__contains=text)
+    return named | (Q(tag=tag) | Q(subject__contains=tag) if tag else Q(tag__exists=True))
 
 
 def _shown(item: Any) -> dict[str, Any]:

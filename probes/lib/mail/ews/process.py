@@ -21,7 +21,7 @@ Carry = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 
 MOST_CALLS = 20
 """HTTP requests that one operation may make: a server that sends exchangelib from version to version or page to page comes to an end."""
-_LINE_BYTES = 32 << 20
+_LINE_BYTES = 8 << 20
 _STDERR_BYTES = 4096
 _START = """
 import sys, types

@@ -35,7 +35,7 @@ class Limits:
     """Operations after which it is replaced."""
     kib: int = 256 << 10
     """Memory above which it is replaced, in KiB."""
-    idle_seconds: float = 3_600.0
+    idle_seconds: float = 7_200.0
     """Time without anything to do after which it ends."""
 
 

@@ -15,11 +15,12 @@ from probes.core.needs import Api, Scope
 from probes.core.reasons import Reason
 from probes.lib.mail.ews import ends
 from probes.lib.mail.ews.desk import EwsDesk
-from probes.lib.mail.ews.settings import EwsReceive, permissions
+from probes.lib.mail.ews.settings import EwsReceive, EwsSend, permissions
+from probes.lib.mail.letter import Template, new_letter
 from probes.lib.tls import Trust
 from tests.fakes import hostile
 from tests.fakes.certificates import key_pair
-from tests.fakes.exchange import RECIPIENT, NtlmServer, always, answering, inbox, run, simulated, workers
+from tests.fakes.exchange import RECIPIENT, SENDER, NtlmServer, always, answering, inbox, run, simulated, workers
 from tests.lib.mail.ews.test_meaning import PASSWORD, basic
 from tests.lib.signing_in import shared
 
@@ -152,3 +153,11 @@ def test_the_application_needs_a_right_to_that_mailbox_alone() -> None:
 def test_a_password_does_not_go_over_plain_http() -> None:
     with pytest.raises(ValidationError, match="must begin with https"):
         basic("http://mail.example.com/EWS/Exchange.asmx")
+
+
+async def test_a_letter_that_a_broken_login_kept_back_is_not_uncertain() -> None:
+    async with answering(always(status=401, WWW_Authenticate="NTLM AAAA")) as url, workers(among := shared()):
+        sending = EwsSend.model_validate({**ntlm(url).model_dump(exclude={"mailbox"}), "from": SENDER})
+        with pytest.raises(Failed) as failed:
+            await ends.outbox(sending).submit(run(among, tenant=""), new_letter("mail", SENDER, RECIPIENT, Template()))
+        assert type(failed.value) is Failed

@@ -27,6 +27,7 @@ from tests.fakes import hostile
 from tests.fakes.certificates import server_context
 from tests.fakes.exchange import RECIPIENT, always, answering, envelope, inbox, run, simulated, workers
 from tests.lib.mail.ews.test_meaning import PASSWORD, basic
+from tests.lib.runs import on_both_loops
 from tests.lib.signing_in import shared
 
 ENOUGH_SECONDS = 30.0
@@ -270,3 +271,12 @@ async def test_memory_is_level_over_many_runs(tmp_path: Path) -> None:
             figures.append(next(iter(exchange.workers._kept.values())).kib)
         assert max(figures) - figures[0] < 1024
         assert exchange.heard.tokens == 1
+
+
+@on_both_loops
+async def test_both_loops_can_talk_to_a_process_and_kill_it() -> None:
+    async with hostile.serving(_silent, TLS()) as (host, port), answering(always(inbox())) as right, workers(among := shared()):
+        assert (await opened(right, among)).outcome is Outcome.OK
+        pid = await ready(url := f"https://{host}:{port}/EWS/Exchange.asmx", among)
+        assert (await opened(url, among, 0.7)).reason is Reason.TIMEOUT
+        assert await gone(pid)
