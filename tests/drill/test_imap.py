@@ -335,7 +335,7 @@ def test_a_set_names_numbers(text: str, there: list[int]) -> None:
     assert [number for number in range(1, 10) if in_set(text, number, 9)] == there
 
 
-@pytest.mark.parametrize("text", ["(a", "a)", '"a', "a[b"])
+@pytest.mark.parametrize("text", ["(a", "a)", '"a', "a[b", "(" * 30 + ")" * 30])
 def test_words_that_do_not_end_are_none(text: str) -> None:
     with pytest.raises(ValueError, match=re.escape(text)):
         words_of(text)

@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 import trustme
 import uvloop
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.drill.faults import Effect, Fault, Mail, Smtp, Tcp, Tls
+from agent.drill.graph.letters import Address, from_mime
+from agent.drill.graph.mime import mime_of
 from agent.drill.mail import Door, serve_smtp
 from agent.drill.world import World
 from tests.drill.mailing import MX, ROLES, Mailing, mailing, message
@@ -318,3 +322,14 @@ async def test_a_letter_that_was_taken_meets_its_fate(fate: Mail, inbox: list[st
         here.world.faults.set(Fault(fate))
         assert await here.smtp(submitted(here)) == "250 2.0.0"
         assert (here.subjects(1), here.subjects(1, "junkemail"), here.subjects(0)) == (inbox, junk, returned)
+
+
+FIELDS = b"From:|To: |Subject: |Message-ID:|Content-Transfer-Encoding: |Content-Type: text/plain; charset=nonsense|"
+PARTS = b"Content-Type: multipart/mixed; boundary=x|\r\n--x\r\n|=?x?q?a?=|group:;|base64|"
+SIGNS = b'\r\n|\r\n |\r\n\r\n|<|>|@|a@b|,|"|(|\xff\x00|\xc3\xbc'
+
+
+@given(st.lists(st.sampled_from((FIELDS + PARTS + SIGNS).split(b"|")), max_size=30).map(b"".join))
+def test_whatever_a_stranger_writes_is_a_letter(raw: bytes) -> None:
+    letter = from_mime(raw, Address(STRANGER), now=1e9, random=World().random)
+    assert mime_of(letter).partition(b"\r\n\r\n")[0].isascii()

@@ -6,6 +6,7 @@ import email.policy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from email.headerregistry import HeaderRegistry
 from email.message import EmailMessage
 from email.parser import BytesParser
 from email.utils import format_datetime, getaddresses
@@ -220,9 +221,13 @@ def authors_of(raw: bytes) -> tuple[Address, ...]:
     return _mime_addresses(BytesParser(EmailMessage, policy=email.policy.default).parsebytes(raw, headersonly=True), "from")
 
 
+_LENIENT = email.policy.default.clone(header_factory=HeaderRegistry(use_default_map=False))
+"""Takes each header for text: the parsers of structured ones fail at what strangers write."""
+
+
 def from_mime(raw: bytes, sender: Address, *, now: float, random: Random) -> Letter:
     """Give the letter of a MIME message; its Message-ID is kept, as a client that set one counts on it."""
-    mail = BytesParser(EmailMessage, policy=email.policy.default).parsebytes(raw)
+    mail = BytesParser(EmailMessage, policy=_LENIENT).parsebytes(raw)
     part = mail.get_body(("plain", "html"))
     files = list(mail.iter_attachments())
     return Letter(
@@ -232,7 +237,7 @@ def from_mime(raw: bytes, sender: Address, *, now: float, random: Random) -> Let
         bcc=_mime_addresses(mail, "bcc"),
         reply_to=_mime_addresses(mail, "reply-to"),
         subject=str(mail.get("subject", "")),
-        body=str(part.get_content()) if part else "",
+        body=_text(part) if part else "",
         body_type="html" if part and part.get_content_subtype() == "html" else "text",
         kind=str(mail.get("content-type", "text/plain")),
         encoding=str(mail.get("content-transfer-encoding", "")),
@@ -242,6 +247,13 @@ def from_mime(raw: bytes, sender: Address, *, now: float, random: Random) -> Let
         headers=tuple((name, str(value)) for name, value in mail.items() if name.lower() not in _FIELDS),
         attachments=tuple(Attachment(each.get_filename() or "", each.get_content_type(), _payload(each)) for each in files),
     )
+
+
+def _text(part: EmailMessage) -> str:
+    try:
+        return str(part.get_content())
+    except LookupError:  # a character set that nobody knows
+        return _payload(part).decode(errors="replace")
 
 
 def _behind_the_header(raw: bytes) -> bytes:

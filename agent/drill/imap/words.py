@@ -17,6 +17,7 @@ SEEN, DELETED = "\\Seen", "\\Deleted"
 Word: TypeAlias = "str | list[Word]"
 
 _TOKEN = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|([()])|((?:[^\s()"\[]|\[[^\]]*\])+))', re.DOTALL)
+_DEEPEST = 20
 _RANGE = re.compile(r"(\d{1,10}|\*)(?::(\d{1,10}|\*))?")
 _SECTION = re.compile(r"BODY(\.PEEK)?\[([^\]]*)\](?:<(\d{1,10})\.(\d{1,10})>)?", re.IGNORECASE)
 
@@ -44,12 +45,12 @@ def words_of(text: str) -> list[Word]:
 def _take(open_lists: list[list[Word]], found: re.Match[str]) -> None:
     """Put one token where it belongs."""
     string, parenthesis, atom = found.groups()
-    if parenthesis == "(":
+    if parenthesis == "(" and len(open_lists) <= _DEEPEST:
         inner: list[Word] = []
         open_lists[-1].append(inner)
         open_lists.append(inner)
     elif parenthesis:
-        if len(open_lists) == 1:
+        if parenthesis == "(" or len(open_lists) == 1:
             raise ValueError(found.string)
         open_lists.pop()
     else:
