@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.headerregistry import HeaderRegistry
-from email.message import EmailMessage
+from email.message import EmailMessage, MIMEPart
 from email.parser import BytesParser
 from email.utils import format_datetime, getaddresses
 from random import Random
@@ -249,7 +249,7 @@ def from_mime(raw: bytes, sender: Address, *, now: float, random: Random) -> Let
     )
 
 
-def _text(part: EmailMessage) -> str:
+def _text(part: MIMEPart) -> str:
     try:
         return str(part.get_content())
     except LookupError:  # a character set that nobody knows
@@ -262,7 +262,7 @@ def _behind_the_header(raw: bytes) -> bytes:
     return lines.partition(b"\n\n")[2].replace(b"\n", b"\r\n") if not lines.startswith(b"\n") else lines[1:].replace(b"\n", b"\r\n")
 
 
-def _payload(part: EmailMessage) -> bytes:
+def _payload(part: MIMEPart) -> bytes:
     content = part.get_payload(decode=True)
     return content if isinstance(content, bytes) else b""
 
