@@ -110,6 +110,9 @@ async def run(ctx: Context, settings: Mailbox) -> None:
             ctx.evidence("availability", await desk.free_busy(ctx, now, now + _DAY))
     if "event" in settings.parts:
         await _event_and_cleanup(ctx, desk)
+    elif ctx.shared.ledger.outstanding(ctx.probe):
+        # Left from when this part was still wanted.
+        await _clear_away(ctx, desk)
 
 
 def _desk(settings: Mailbox) -> Desk:

@@ -135,6 +135,13 @@ async def test_what_a_killed_run_left_is_removed_and_what_it_never_made_is_forgo
     assert (here.calendar, here.outstanding) == ([], [])
 
 
+async def test_what_is_left_is_removed_also_when_events_are_wanted_no_longer(here: Here) -> None:
+    await here.know(TAG, age=600)
+    here.put(subject_of(TAG), age=600)
+    assert steps(await here.run(parts=[])) == ["sign_in", "open", "cleanup"]
+    assert (here.calendar, here.outstanding) == ([], [])
+
+
 async def test_only_what_is_ours_and_a_day_old_is_litter_without_a_ledger(here: Here) -> None:
     old, young = subject_of(TAG), subject_of(TAG[::-1])
     kept = [young, f"Re: {old}", f"{old}0", "Lunch", "Fogbell calendar probe of the month"]

@@ -115,6 +115,8 @@ class _GraphOutbox:
             if error.code in _REFUSED:
                 raise Failed(Reason.MAIL_REJECTED, error.message, code=error.code) from error
             raise
+        # The evidence has the last call's, and waiting makes many: support finds a letter by that of its submission.
+        ctx.evidence("submission_request_id", answer.header("request-id") or "")
         return Accepted(moment(answer.header("date")), str(answer.status))
 
 

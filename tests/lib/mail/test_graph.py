@@ -100,6 +100,9 @@ async def test_a_letter_arrives_with_its_own_message_id_its_header_and_the_serve
     letter = here.letter()
     accepted = await outbox(GraphSend(via="graph", from_=here.sender)).submit(here.ctx, letter)
     found = await here.receiving.arrival(here.ctx, letter, soon(5))
+    submission = here.ctx.evidence_found["submission_request_id"]
+    assert submission
+    assert submission != here.ctx.evidence_found["request_id"], "waiting has asked since"
     assert (accepted.code, accepted.at is not None and abs(accepted.at - time.time()) < 60) == ("202", True)
     assert found is not None
     assert (found.tag, found.folder, found.report) == (letter.tag, Folder.INBOX, None)
