@@ -128,6 +128,7 @@ async def test_a_bounce_has_the_reports_status_as_its_code(here: Here) -> None:
     run = await here.once(timeout=4)
     assert run.code.endswith(" 5.7.1")
     assert "5.7.1" in dict(run.evidence)["report"]
+    assert "lost_total" not in measured(run)
     assert (here.left(), here.outstanding()) == ([], [])
 
 
@@ -195,7 +196,7 @@ async def test_clearing_away_that_fails_is_counted_and_mended_by_the_next_run(he
     here.world.faults.set(Fault(Http((500,)), DELETING))
     run = await here.once()
     assert (run.outcome, run.cleanup_failed) == (Outcome.OK, True)
-    assert here.outstanding() == ["sending"]
+    assert here.outstanding() == ["accepted"]
     here.world.faults.set()
     run = await here.once()
     assert (run.outcome, run.cleanup_failed, here.left(), here.outstanding()) == (Outcome.OK, False, [], [])
@@ -204,7 +205,7 @@ async def test_clearing_away_that_fails_is_counted_and_mended_by_the_next_run(he
 async def test_a_service_that_hangs_ends_at_the_deadline_in_the_step_that_was_open(here: Here) -> None:
     here.world.faults.set(Fault(Drip(0), LISTING))
     run = await here.once(timeout=2)
-    assert (run.reason, run.failed_step, here.outstanding()) == (Reason.TIMEOUT, "transit", ["sending"])
+    assert (run.reason, run.failed_step, here.outstanding()) == (Reason.TIMEOUT, "transit", ["accepted"])
 
 
 @pytest.mark.parametrize(

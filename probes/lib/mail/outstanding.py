@@ -39,13 +39,15 @@ class State(StrEnum):
     """What is known of a letter on the ledger."""
 
     SENDING = "sending"
-    """It may have been handed over, or not: its run has not ended, or was killed."""
+    """It may have been accepted, or not: its run has not come further, or was killed."""
     UNCERTAIN = "uncertain"
     """The connection was lost after it was handed over and before the server said yes or no."""
     ACCEPTED = "accepted"
-    """It was accepted, and its run ended before it was seen, for a reason that is not the letter's."""
+    """It was accepted, and its run has not ended, or ended for a reason that is not the letter's, or was killed."""
     LATE = "late"
     """It was accepted and had not arrived when its run ended."""
+    RETURNED = "returned"
+    """It came back, and its run said so."""
     COPY = "copy"
     """It has arrived and is cleared away; the sender's copy has not been seen yet."""
 

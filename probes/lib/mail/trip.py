@@ -77,12 +77,13 @@ async def _send_and_find(ctx: Context, trip: Trip) -> None:
     with ctx.step("submit"):
         accepted = await _submit(ctx, trip)
     handed = Handed(trip.letter, perf_counter(), accepted)
+    await note(ctx, trip.letter, State.ACCEPTED, accepted.at or time())
     if handed.at > ctx.deadline - reserve(ctx):
-        await note(ctx, trip.letter, State.ACCEPTED, accepted.at or time())
         raise Failed(Reason.TIMEOUT, "the letter was accepted so slowly that no time was left to wait for it", step="submit")
     with ctx.step("transit"):
         found = await _arrived(ctx, trip.boxes, handed)
         if found.report is not None:
+            await note(ctx, trip.letter, State.RETURNED)
             raise returned(found.report)
     trip.seen.append(found)
     with ctx.step("seen"):
@@ -110,15 +111,10 @@ async def _submit(ctx: Context, trip: Trip) -> Accepted:
 
 
 async def _arrived(ctx: Context, boxes: Boxes, handed: Handed) -> Found:
-    accepted_at = handed.accepted.at or time()
-    try:
-        found = await wait(ctx, boxes, handed.letter)
-    except Stopped:
-        await note(ctx, handed.letter, State.ACCEPTED, accepted_at)
-        raise
+    found = await wait(ctx, boxes, handed.letter)
     if found is None:
-        await note(ctx, handed.letter, State.LATE, accepted_at)
         waited = perf_counter() - handed.at
+        await note(ctx, handed.letter, State.LATE, handed.accepted.at or time() - waited)
         words = f"the letter was accepted ({handed.accepted.code}) and has not arrived within {waited:.0f} s; later runs look for it"
         raise Failed(Reason.MAIL_LATE, words)
     return found

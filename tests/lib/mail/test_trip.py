@@ -262,6 +262,21 @@ async def test_a_letter_that_has_not_come_within_a_day_is_lost_and_counted_once(
     assert "lost_total" not in measured(await mail.once())
 
 
+async def test_an_accepted_letter_whose_run_was_killed_is_lost_after_a_day() -> None:
+    handed = asyncio.Event()
+    mail = Mail(Office(fate=lambda _, __: handed.set()))
+    running = asyncio.create_task(mail.once(timeout=30))
+    while [kept.fact("state") for kept in mail.outstanding()] != ["accepted"]:
+        await handed.wait()
+        await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    mail.office.fate = None
+    await mail.age(DAY + 1)
+    assert measured(await mail.once())["lost_total"] == 1
+
+
 async def test_a_late_letter_that_comes_back_after_its_run_is_lost() -> None:
     mail = Mail(Office(fate=lost))
     await mail.once(timeout=2.0)
@@ -423,7 +438,7 @@ async def test_a_run_that_is_cancelled_leaves_its_letter_on_the_ledger_and_close
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert [kept.fact("state") for kept in mail.outstanding()] == ["sending"]
+    assert [kept.fact("state") for kept in mail.outstanding()] == ["accepted"]
     assert mail.office.to.closed == 1
     mail.office.to.put(mail.office.letters[0])
     mail.office.fate = None
