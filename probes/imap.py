@@ -36,7 +36,8 @@ Exchange Online, the application's service principal in Exchange (`New-ServicePr
 | no passwords are taken (LOGINDISABLED) | blocked_by_policy | login |
 | wrong name or password | credential_invalid | login |
 | the token lacks IMAP.AccessAsApp, or opens no mailbox ("User is authenticated but not connected") | permission | login or select |
-| a valid token is refused | token_rejected | login |
+| a token is refused that was never taken here before: rights in Exchange are missing | permission | login |
+| a token is refused where one was taken before | token_rejected | login |
 | the server is out of order, says its answer | identity_fault | login |
 | too many connections of ours | throttled (inconclusive) | greeting, login or select |
 | there is no such folder | not_found | select |

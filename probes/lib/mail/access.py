@@ -75,6 +75,14 @@ class Proof:
     token: Token | None = None
 
 
+class Admitted(set[tuple[str, str]]):
+    """Doors (a host, or a protocol) and users whose login by a token has worked since the agent's start: `ctx.shared.part(Admitted)`.
+
+    A refusal says the same of a token that is not believed and of an application without rights to the mailbox; so it is the service's
+    fault only where a token has opened the same door before.
+    """
+
+
 def check_login(host: str, security: Security, password: Secret | None, *, oauth: bool) -> None:
     """Say no to settings of a login that contradict each other.
 
@@ -148,7 +156,13 @@ def login_refused(ctx: Context, protocol: Protocol, proof: Proof, said: str, cha
         return Failed(reason, f"the mail server refuses the login of {proof.user}: {said}")
     if proof.token is None:
         return Failed(Reason.CREDENTIAL_INVALID, f"the mail server refuses the name or password of {proof.user}: {said}")
-    return _token_refused(ctx, proof.user, proof.token, RIGHTS[protocol], said)
+    return _token_refused(ctx, protocol, proof.user, proof.token, said)
+
+
+def admitted(ctx: Context, protocol: Protocol, proof: Proof) -> None:
+    """Remember that a login worked."""
+    if proof.token is not None:
+        ctx.shared.part(Admitted).add((protocol, proof.user))
 
 
 def meaning(said: str) -> Stopped | None:
@@ -182,15 +196,17 @@ def _reason(said: str) -> Reason | None:
     return _REASONS.get(_code(said)) or (Reason.IDENTITY_FAULT if _OUT_OF_ORDER.search(said) else None)
 
 
-def _token_refused(ctx: Context, user: str, token: Token, right: str, said: str) -> Failed:
+def _token_refused(ctx: Context, protocol: Protocol, user: str, token: Token, said: str) -> Failed:
     ctx.shared.part(Tokens).drop(token)
-    if token.claims and right not in token.roles:
-        return Failed(Reason.PERMISSION, f"the mail server refuses the token, which lacks the application permission {right}: {said}")
+    if token.claims and RIGHTS[protocol] not in token.roles:
+        words = f"the mail server refuses the token of {user}, which lacks the application permission {RIGHTS[protocol]}: {said}"
+        return Failed(Reason.PERMISSION, words)
     message = (
-        f"the mail server refuses a valid token for {user}: {said}. Either the server is at fault, or the application's service principal "
+        f"the mail server refuses the token of {user}: {said}. Either the server is at fault, or the application's service principal "
         "in Exchange (New-ServicePrincipal) or its permission on the mailbox (Add-MailboxPermission) is missing"
     )
-    return Failed(Reason.TOKEN_REJECTED, message)
+    reason = Reason.TOKEN_REJECTED if (protocol, user) in ctx.shared.part(Admitted) else Reason.PERMISSION
+    return Failed(reason, message)
 
 
 def _code(said: str) -> str:

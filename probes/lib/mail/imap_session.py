@@ -15,7 +15,7 @@ from probes.core.contract import Failed, Stopped
 from probes.core.reasons import Reason
 from probes.core.text import shown
 from probes.lib.dialogue import FAREWELL, LINES, ImapAnswer, ImapResponse, Protocol, imap_ask, imap_response, imap_untagged, send_line
-from probes.lib.mail.access import Account, Proof, Server, clearer, hushed, login_refused, meaning, proof_of, reach
+from probes.lib.mail.access import Account, Proof, Server, admitted, clearer, hushed, login_refused, meaning, proof_of, reach
 from probes.lib.mail.imap_data import Fetched, Listed, codes, counted, fetched, listed, number, quoted, searched, to_utf7
 from probes.lib.mail.sasl import plain, xoauth2
 from probes.lib.wire import Wire
@@ -274,6 +274,7 @@ async def log_in(ctx: Context, session: ImapSession, proof: Proof) -> None:
         raise hushed(proof, failed) from None
     if answer.status != "OK":
         raise login_refused(ctx, Protocol.IMAP, proof, answer.text, answer.challenges)
+    admitted(ctx, Protocol.IMAP, proof)
     await session.read_capabilities()
 
 

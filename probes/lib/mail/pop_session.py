@@ -8,7 +8,7 @@ from probes.core.contract import Failed
 from probes.core.reasons import Reason
 from probes.core.text import shown
 from probes.lib.dialogue import FAREWELL, PopAnswer, Protocol, pop_answer, pop_ask, pop_capabilities, pop_lines, read_text, send_line
-from probes.lib.mail.access import Account, Proof, Server, hushed, login_refused, meaning, proof_of, reach
+from probes.lib.mail.access import Account, Proof, Server, admitted, hushed, login_refused, meaning, proof_of, reach
 from probes.lib.mail.sasl import plain, xoauth2
 from probes.lib.wire import Wire
 
@@ -74,6 +74,7 @@ async def _log_in(ctx: Context, wire: Wire, proof: Proof) -> None:
         raise hushed(proof, failed) from None
     if not answer.ok:
         raise login_refused(ctx, Protocol.POP3, proof, answer.text, challenges)
+    admitted(ctx, Protocol.POP3, proof)
 
 
 async def _login(wire: Wire, offered: frozenset[str], proof: Proof) -> tuple[PopAnswer, tuple[str, ...]]:

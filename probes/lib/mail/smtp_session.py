@@ -12,7 +12,7 @@ from probes.core.reasons import Reason
 from probes.core.text import shown
 from probes.lib.dialogue import SmtpReply, own_name, smtp_ask, smtp_refusal, smtp_reply
 from probes.lib.mail import sasl
-from probes.lib.mail.access import Proof
+from probes.lib.mail.access import Admitted, Proof, hushed
 from probes.lib.tls import Trust, start_tls
 from probes.lib.tokens import Token, Tokens
 from probes.lib.wire import Wire
@@ -61,10 +61,6 @@ class Offer:
 
     def __str__(self) -> str:
         return shown(", ".join(self.extensions)) or "nothing"
-
-
-class Admitted(set[tuple[str, str]]):
-    """Servers and users whose login by a token has worked since the agent's start: `ctx.shared.part(Admitted)`."""
 
 
 async def greeted(ctx: Context, wire: Wire, host: str, security: Security, trust: Trust) -> Offer:
@@ -141,11 +137,14 @@ async def log_in(ctx: Context, wire: Wire, host: str, offer: Offer, proof: Proof
         raise Failed(Reason.CONTENT_MISMATCH, f"offers no login by {' or '.join(ours)}; it offers: {offered}"[:300])
     ctx.evidence("mechanism", mechanism)
     with ctx.phase("login"):
-        reply = await _say(wire, mechanism, proof)
-        if proof.token is not None and reply.code == _GO_ON:
-            # The reason comes as a challenge, which an empty line answers; then comes the refusal.
-            ctx.evidence("complaint", sasl.complaint(reply.lines[0]))
-            reply = await smtp_ask(wire, "")
+        try:
+            reply = await _say(wire, mechanism, proof)
+            if proof.token is not None and reply.code == _GO_ON:
+                # The reason comes as a challenge, which an empty line answers; then comes the refusal.
+                ctx.evidence("complaint", sasl.without_secret(sasl.complaint(reply.lines[0]), proof.user, proof.secret))
+                reply = await smtp_ask(wire, "")
+        except Failed as failed:
+            raise hushed(proof, failed) from None
     if reply.code != _LOGGED_IN:
         raise _refused_login(ctx, host, _clean(reply, proof), proof)
     if proof.token is not None:

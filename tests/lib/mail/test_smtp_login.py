@@ -12,7 +12,7 @@ import pytest
 from probes.core.context import Shared
 from probes.core.contract import Failed
 from probes.core.reasons import Reason
-from probes.lib.mail.smtp_session import Admitted
+from probes.lib.mail.access import Admitted
 from probes.lib.tenant import Tenants
 from probes.lib.tokens import Tokens
 from tests.fakes import hostile, smtp
