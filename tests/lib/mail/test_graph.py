@@ -10,6 +10,8 @@ from time import perf_counter
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agent.drill.entra.directory import Directory
 from agent.drill.faults import Fault, Http, Mail, Tcp, Where
@@ -288,6 +290,20 @@ async def _scripted_find(answers: dict[str, bytes], tag: str) -> tuple[list[Foun
 )
 async def test_whatever_a_message_is_like_it_is_not_ours_and_no_error(message: dict[str, Any]) -> None:
     assert (await _scripted_find({f"{INBOX}/messages": answer({"value": [message]})}, "0" * 32))[0] == []
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["name", "value", "address", "emailAddress"]), inner),
+    max_leaves=8,
+)
+MESSAGES = st.lists(st.dictionaries(st.sampled_from([*graph._SHOWN.split(",")]), ANYTHING), max_size=4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(MESSAGES)
+async def test_no_mailbox_of_strangers_breaks_a_look_into_it(messages: list[dict[str, Any]]) -> None:
+    assert (await _scripted_find({f"{INBOX}/messages": answer({"value": messages})}, "0" * 32))[0] == []
 
 
 async def test_a_folder_that_is_not_there_is_empty() -> None:
