@@ -251,8 +251,8 @@ def from_mime(raw: bytes, sender: Address, *, now: float, random: Random) -> Let
 
 def _text(part: MIMEPart) -> str:
     try:
-        return str(part.get_content())
-    except LookupError:  # a character set that nobody knows
+        return _payload(part).decode(part.get_content_charset("utf-8"), errors="replace")
+    except (LookupError, ValueError):  # a character set that nobody knows, or no name of one
         return _payload(part).decode(errors="replace")
 
 
