@@ -296,6 +296,15 @@ async def test_by_ews_too_what_a_killed_run_left_is_removed_and_nothing_else(exc
     assert exchange.shared.ledger.outstanding("one") == ()
 
 
+async def test_autodiscover_is_a_step_of_its_own_before_the_rest_and_only_by_ews(exchange: Exchange) -> None:
+    run = await by_ews(exchange, parts=["autodiscover"])
+    assert (run.message, steps(run)) == ("", ["autodiscover", "sign_in", "open"])
+    with pytest.raises(ValueError, match="via ews"):
+        REGISTRY["mailbox"].settings.model_validate(
+            {"account": {"via": "graph", "mailbox": "a@contoso.example"}, "parts": ["autodiscover"]}
+        )
+
+
 def test_who_signs_in_to_a_tenant_and_what_for_depends_on_the_way() -> None:
     probe = REGISTRY["mailbox"]
     ways = {
