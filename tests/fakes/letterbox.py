@@ -111,13 +111,14 @@ class Box:
 class Office:
     """Takes letters, within `takes` seconds, and keeps a copy of each where `copies` are kept.
 
-    `fate` says what becomes of one; without it, it is delivered.
+    `fate` says what becomes of one; without it, it is delivered. `refusal` is raised in place of that, `refusal_after` after it.
     """
 
     to: Box = field(default_factory=Box)
     of: Box = field(default_factory=Box)
     fate: "Callable[[Office, Letter], None] | None" = None
     refusal: Stopped | None = None
+    refusal_after: Stopped | None = None
     copies: bool = False
     takes: float = 0.0
     letters: list[Letter] = field(default_factory=list)
@@ -134,6 +135,8 @@ class Office:
             self.fate(self, letter)
         else:
             await self.to.deliver(letter)
+        if self.refusal_after:
+            raise self.refusal_after
         return Accepted(time(), "250 2.0.0", "4Q1")
 
 

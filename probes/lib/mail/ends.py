@@ -44,8 +44,8 @@ class Accepted:
 class Found:
     """One message that carries a tag of ours: the letter itself, or the report of its delivery.
 
-    `key` is what the end removes it by, of its own within its folder. `delivered` is Unix seconds by the server's clock, `seen` perf_counter seconds, `granularity` the
-    seconds since the look before (0 where the server told us by itself).
+    `key` is what the end removes it by, of its own within its folder. `delivered` is Unix seconds by the server's clock, `seen` seconds of
+    perf_counter, `granularity` the seconds since the look before (0 where the server told us by itself).
     """
 
     tag: str
