@@ -11,6 +11,7 @@ from agent.drill.entra.keys import Keys
 from agent.drill.world import World
 from agent.job import Job
 from agent.runner import run_once
+from probes.core.context import Shared
 from probes.core.contract import Run
 from probes.lib.tenant import Hosts, Tenant
 from probes.mail_roundtrip import PROBE
@@ -27,23 +28,23 @@ NEEDED = {"SMTP.SendAsApp", "IMAP.AccessAsApp", "POP.AccessAsApp"}
 
 
 @asynccontextmanager
-async def servers(folder: Path, user: str) -> AsyncIterator[tuple[Pair, Tenant]]:
+async def servers(folder: Path, users: list[str]) -> AsyncIterator[tuple[Pair, Tenant]]:
     """Run a tenant and a mail system that takes its tokens for one mailbox, with a judge that verifies them."""
-    async with simulated(folder) as (world, tenant), token_judge(judged(world, user)) as judge:
+    async with simulated(folder) as (world, tenant), token_judge(judged(world, users)) as judge:
         hosts = Hosts(login=tenant.where.login, graph=tenant.where.graph, exchange=EXCHANGE)
         with pair(judge) as mail:
             yield mail, tenant.model_copy(update={"hosts": hosts})
 
 
-def judged(world: World, user: str) -> Callable[[str], str]:
-    """Return who says whose a token is: nobody's, unless it was made for Exchange and carries the rights."""
+def judged(world: World, users: list[str]) -> Callable[[str], str]:
+    """Return who says whose a token is: nobody's, unless it was made for Exchange, carries the rights, and `users` has somebody."""
 
     def owner(token: str) -> str:
         try:
             claims = world.of(Keys).verify(token, {f"https://{EXCHANGE}", "https://outlook.office.com"})
         except ValueError:
             return ""
-        return user if set(claims["roles"]) >= NEEDED else ""
+        return users[0] if users and set(claims["roles"]) >= NEEDED else ""
 
     return owner
 
@@ -53,15 +54,15 @@ def with_token(settings: Settings) -> Settings:
     return {name: value for name, value in settings.items() if name != "password"} | {"oauth": True}
 
 
-async def trip(tenant: Tenant, **settings: Any) -> Run:
+async def trip(tenant: Tenant, shared: Shared | None = None, **settings: Any) -> Run:
     checked = PROBE.settings.model_validate(settings)
     job = Job("one", "mail_roundtrip", PROBE, checked, 60.0, 10.0, PROBE.place(checked), tenant="contoso")
-    return await run_once(job, among(tenant))
+    return await run_once(job, shared or among(tenant))
 
 
 @pytest.mark.parametrize("receive", [imap, pop3])
 async def test_a_token_submits_and_receives(tmp_path: Path, receive: Callable[..., Settings]) -> None:
-    async with servers(tmp_path, PEOPLE[0]) as (mail, tenant):
+    async with servers(tmp_path, [PEOPLE[0]]) as (mail, tenant):
         run = await trip(tenant, send=with_token(submission(mail)), receive=with_token(receive(mail, "probe1")))
         log = mail.postfix.log() + mail.dovecot.log()
     assert told(run) == ("ok", "", ""), run
@@ -70,7 +71,7 @@ async def test_a_token_submits_and_receives(tmp_path: Path, receive: Callable[..
 
 
 async def test_a_token_opens_no_mailbox_of_somebody_else(tmp_path: Path) -> None:
-    async with servers(tmp_path, PEOPLE[0]) as (mail, tenant):
+    async with servers(tmp_path, [PEOPLE[0]]) as (mail, tenant):
         reading = await trip(tenant, send=with_token(submission(mail)), receive=with_token(imap(mail, "probe2")))
         sending = await trip(
             tenant, send=with_token(submission(mail, "probe2")), receive=with_token(imap(mail, "probe1")), to=address("probe1")
@@ -78,3 +79,12 @@ async def test_a_token_opens_no_mailbox_of_somebody_else(tmp_path: Path) -> None
     assert told(reading) == ("permission", "", "sign_in")
     assert told(sending) == ("permission", "535 5.7.8", "submit")
     assert "Add-MailboxPermission" in reading.message
+
+
+async def test_a_token_that_opened_the_mailbox_before_and_does_no_more_is_rejected(tmp_path: Path) -> None:
+    users = [PEOPLE[0]]
+    async with servers(tmp_path, users) as (mail, tenant):
+        shared, ends = among(tenant), {"send": with_token(submission(mail)), "receive": with_token(imap(mail, "probe1"))}
+        assert told(await trip(tenant, shared, **ends)) == ("ok", "", "")
+        users.clear()
+        assert told(await trip(tenant, shared, **ends)) == ("token_rejected", "", "sign_in")
