@@ -108,3 +108,12 @@ async def test_an_outage_that_people_wrote_reaches_the_mail(client: Client, name
     await client.mail("x")
     client.pass_mail()
     assert (len(await client.folder(client.receiver)), len(await client.folder(client.sender))) == (0, reports)
+
+
+async def test_an_outage_says_with_which_code_mail_comes_back(client: Client) -> None:
+    client.world.faults.set(*[fault for fault in schedule(find("L06"), NOON) if isinstance(fault.effect, Mail)])
+    client.clock.time = NOON + 1
+    await client.mail("x")
+    client.pass_mail()
+    (report,) = await client.folder(client.sender)
+    assert f"Status: {MAILBOX_FULL.status}" in report["body"]["content"]
