@@ -326,6 +326,7 @@ async def test_a_letter_that_was_taken_meets_its_fate(fate: Mail, inbox: list[st
 
 FIELDS = b"From:|To: |Subject: |Message-ID:|Content-Transfer-Encoding: |Content-Type: text/plain; charset=nonsense|"
 PARTS = b"Content-Type: multipart/mixed; boundary=x|\r\n--x\r\n|=?x?q?a?=|group:;|base64|"
+PARTS += b"Content-Disposition: attachment; filename*=|; charset*=a; charset*0=b|"
 SIGNS = b'\r\n|\r\n |\r\n\r\n|<|>|@|a@b|,|"|(|\xff\x00|\xc3\xbc'
 
 

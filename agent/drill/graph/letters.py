@@ -6,7 +6,7 @@ import email.policy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from email.headerregistry import HeaderRegistry
+from email.headerregistry import ContentDispositionHeader, HeaderRegistry
 from email.message import EmailMessage, MIMEPart
 from email.parser import BytesParser
 from email.utils import format_datetime, getaddresses
@@ -221,13 +221,15 @@ def authors_of(raw: bytes) -> tuple[Address, ...]:
     return _mime_addresses(BytesParser(EmailMessage, policy=email.policy.default).parsebytes(raw, headersonly=True), "from")
 
 
-_LENIENT = email.policy.default.clone(header_factory=HeaderRegistry(use_default_map=False))
-"""Takes each header for text: the parsers of structured ones fail at what strangers write."""
+_AS_TEXT = HeaderRegistry(use_default_map=False)
+_AS_TEXT.map_to_type("content-disposition", ContentDispositionHeader)  # type: ignore[arg-type] # typeshed has the class that is made of it
+_LENIENT = email.policy.default.clone(header_factory=_AS_TEXT)
+"""Takes each header for text but for one: the parsers of addresses and types fail at what strangers write."""
 
 
 def from_mime(raw: bytes, sender: Address, *, now: float, random: Random) -> Letter:
     """Give the letter of a MIME message; its Message-ID is kept, as a client that set one counts on it."""
-    mail = BytesParser(EmailMessage, policy=_LENIENT).parsebytes(raw)
+    mail = _parsed(raw)
     part = mail.get_body(("plain", "html"))
     files = list(mail.iter_attachments())
     return Letter(
@@ -245,15 +247,31 @@ def from_mime(raw: bytes, sender: Address, *, now: float, random: Random) -> Let
         message_id=str(mail.get("message-id") or new_message_id(sender.address, random)),
         sent=now,
         headers=tuple((name, str(value)) for name, value in mail.items() if name.lower() not in _FIELDS),
-        attachments=tuple(Attachment(each.get_filename() or "", each.get_content_type(), _payload(each)) for each in files),
+        attachments=tuple(Attachment(_file_name(each), each.get_content_type(), _payload(each)) for each in files),
     )
 
 
 def _text(part: MIMEPart) -> str:
     try:
         return _payload(part).decode(part.get_content_charset("utf-8"), errors="replace")
-    except (LookupError, ValueError):  # a character set that nobody knows, or no name of one
+    except (LookupError, ValueError, TypeError):  # a character set that nobody knows, or parameters that Python cannot put together
         return _payload(part).decode(errors="replace")
+
+
+def _parsed(raw: bytes) -> EmailMessage:
+    """Parse a message; one whose parameters Python cannot put together has no parts."""
+    parser = BytesParser(EmailMessage, policy=_LENIENT)
+    try:
+        return parser.parsebytes(raw)
+    except TypeError:
+        return parser.parsebytes(raw, headersonly=True)
+
+
+def _file_name(part: MIMEPart) -> str:
+    try:
+        return part.get_filename() or ""
+    except TypeError:  # parameters that Python cannot put together
+        return ""
 
 
 def _behind_the_header(raw: bytes) -> bytes:
