@@ -18,9 +18,13 @@ class Pair:
     postfix: Postfix
     dovecot: Dovecot
 
+    def messages(self) -> dict[Path, bytes]:
+        """Return the files of all messages, in mailboxes and queues, with what is in them."""
+        return {path: _content(path) for path in [*self.dovecot.letters(), *self.postfix.queued()]}
+
     def holding(self, text: bytes) -> list[Path]:
-        """Return the files of all messages, in mailboxes and queues, that hold the text."""
-        return [path for path in [*self.dovecot.letters(), *self.postfix.queued()] if text in _content(path)]
+        """Return the files of all messages that hold the text."""
+        return [path for path, content in self.messages().items() if text in content]
 
 
 @contextmanager
