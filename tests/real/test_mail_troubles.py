@@ -72,14 +72,14 @@ async def test_too_many_mailbox_connections_are_a_limit_of_ours(mail: Pair) -> N
     assert told(run) == ("throttled", "", "sign_in")
 
 
-async def test_too_many_deliveries_at_once_are_put_off_with_the_servers_code(mail: Pair) -> None:
+async def test_too_many_connections_of_ours_are_no_failure_of_the_servers(mail: Pair) -> None:
     shared = fresh()
     with ExitStack() as stack:
         for _ in range(postfix.CONNECTIONS):
             client = stack.enter_context(socket.create_connection(("127.0.0.1", mail.postfix.mx)))
             client.recv(100)
         run = await trip(shared=shared, send=direct(mail), receive=imap(mail), to=address("probe2"))
-    assert told(run) == ("mail_deferred", "421 4.7.0", "submit")
+    assert told(run) == ("throttled", "421 4.7.0", "submit")
     assert shared.ledger.outstanding("one") == ()
 
 

@@ -30,7 +30,7 @@ _SEND_AS_USER = "SMTP.Send"
 _READY, _DONE, _GO_ON, _LOGGED_IN = 220, 250, 334, 235
 _CREDENTIALS_INVALID, _TOO_WEAK, _NEEDS_TLS = 535, 534, 538
 _CONNECTIONS = 432
-_THROTTLED = ("sender thread limit exceeded", "SubmissionQuotaExceeded")
+_THROTTLED = ("sender thread limit exceeded", "SubmissionQuotaExceeded", "too many connections")
 _FULL = ("QuotaExceededException",)
 # Exchange's own words, where its codes are general ones: learn.microsoft.com/exchange/troubleshoot/send-emails/smtp-submission-improvements
 _RETIRED = {"550 5.7.30", "535 5.7.139"}
