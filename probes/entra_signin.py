@@ -270,6 +270,7 @@ PROBE = Probe(
     timeout=30.0,
     floor=60.0,
     tenant=always,
+    remembers=lambda settings: settings.user,
     permissions=permissions,
     registration=lambda settings: Registration((settings.redirect_uri,), public_flows=settings.device_code),
     costs=lambda settings: (Cost(Service.LOGIN, 3 + settings.device_code + settings.user),),

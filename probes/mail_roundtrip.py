@@ -195,7 +195,7 @@ PROBE = Probe(
     timeout=120.0,
     floor=60.0,
     tenant=lambda settings: any(map(signs_in, settings.ends)),
-    creates=always,
+    remembers=always,
     permissions=lambda settings: tuple(dict.fromkeys(need for end in settings.ends for need in needs_of(end))),
     costs=lambda settings: costs_of(settings.send, settings.receive, settings.sent),
 )

@@ -224,7 +224,7 @@ PROBE = Probe(
     timeout=60.0,
     floor=60.0,
     tenant=lambda settings: signs_in(settings.account),
-    creates=lambda settings: "event" in settings.parts,
+    remembers=lambda settings: "event" in settings.parts,
     permissions=_permissions,
     costs=_costs,
 )

@@ -100,9 +100,9 @@ class _Judge:
         return chosen or min(probe.timeout, interval)
 
     def is_remembered(self, keys: Keys, probe: Probe[Any], settings: Settings | None) -> bool:
-        if self.rules.remembers or settings is None or not probe.creates(settings):
+        if self.rules.remembers or settings is None or not probe.remembers(settings):
             return True
-        self.mistake("kind", f"the kind {keys.kind} creates things and has to remember them over a crash: set `state_dir`")
+        self.mistake("kind", f"the kind {keys.kind} has to remember things over a restart, as it is set here: give a `state_dir`")
         return False
 
     def tenant_is_right(self, keys: Keys, probe: Probe[Any], settings: Settings | None) -> bool:

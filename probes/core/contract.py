@@ -228,9 +228,9 @@ class Probe(Generic[S]):
     """One kind of probe: everything the agent knows about it.
 
     `steps` are all step names the run may open; `interval`, `floor` and `timeout` are the kind's defaults in seconds, the floor being the
-    shortest interval that needs no override. `tenant` says whether the probe signs in to a tenant, and so needs one; `creates` whether
-    it creates things, and so needs a `state_dir` that remembers them; `permissions` are the least it needs of the tenant, `registration` is
-    what the application's registration has to say besides, and `costs` what a good run asks of services.
+    shortest interval that needs no override. `tenant` says whether the probe signs in to a tenant, and so needs one; `remembers` whether it
+    keeps something over a restart, such as what it created, and so needs a `state_dir`; `permissions` are the least it needs of the tenant,
+    `registration` is what the application's registration has to say besides, and `costs` what a good run asks of services.
     """
 
     run: "Callable[[Context, S], Awaitable[None]]"
@@ -242,7 +242,7 @@ class Probe(Generic[S]):
     timeout: float = 20.0
     floor: float = 1.0
     tenant: Callable[[S], bool] = _never
-    creates: Callable[[S], bool] = _never
+    remembers: Callable[[S], bool] = _never
     permissions: Callable[[S], tuple[Permission, ...]] = _nothing
     registration: Callable[[S], Registration] = _nothing_special
     costs: Callable[[S], tuple[Cost, ...]] = _nothing

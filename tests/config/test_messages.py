@@ -153,10 +153,10 @@ def test_a_kind_that_signs_in_need_not_name_the_only_tenant(tmp_path: Path) -> N
     assert [job.tenant for job in load(path, registry=KINDS).jobs] == ["contoso", ""]
 
 
-def test_a_kind_that_creates_things_needs_a_state(tmp_path: Path) -> None:
+def test_a_kind_that_remembers_things_needs_a_state(tmp_path: Path) -> None:
     path = tmp_path / "fogbell.yml"
     path.write_text("probes:\n  - {name: a, kind: letter, host: a}\n")
-    what = "the kind letter creates things and has to remember them over a crash: set `state_dir`"
+    what = "the kind letter has to remember things over a restart, as it is set here: give a `state_dir`"
     assert message(path) == f"{path}:2:21: probes[a].kind: {what}"
     path.write_text("state_dir: state\nprobes:\n  - {name: a, kind: letter, host: a}\n")
     assert [job.name for job in load(path, registry=KINDS).jobs] == ["a"]
