@@ -19,8 +19,10 @@ from agent.job import Job
 from agent.logs import logging_to
 from agent.permissions.shell import Shell
 from agent.runner import of_this_machine, run_once
+from agent.state import State, StateError
 from probes.core.context import Shared
 from probes.core.contract import Run, Stopped
+from probes.core.ledger import Ledger
 
 if TYPE_CHECKING:
     from agent.demo import Show
@@ -122,12 +124,20 @@ async def _serve(reloader: Reloader, options: Options) -> None:
     await Daemon(reloader, options).run()
 
 
-def _shared(configuration: Configuration) -> Shared:
-    return of_this_machine(Secrets(configuration.secrets), configuration.tenants, configuration.state_dir)
+def _shared(configuration: Configuration, ledger: Ledger | None = None) -> Shared:
+    return of_this_machine(Secrets(configuration.secrets), configuration.tenants, configuration.state_dir, ledger)
 
 
 async def _once(job: Job, configuration: Configuration) -> Run:
-    return await run_once(job, _shared(configuration))
+    """Run the job; what it creates is on a ledger of its own, beside that of an agent that may be running."""
+    if configuration.state_dir is None or not job.probe.remembers(job.settings):
+        return await run_once(job, _shared(configuration))
+    state = State(Path(configuration.state_dir) / "once")
+    await state.open()
+    try:
+        return await run_once(job, _shared(configuration, state))
+    finally:
+        await state.close()
 
 
 @app.command()
@@ -199,7 +209,10 @@ def once(
         raise _stop(f"fogbell: no probe is called {name!r}; there are: {names}", EXIT_CONFIGURATION)
     machine.prepare()
     with logging_to(level="warning"):
-        result = _on_loop(_once(job, configuration))
+        try:
+            result = _on_loop(_once(job, configuration))
+        except StateError as error:
+            raise _stop(f"fogbell: {error}", EXIT_INCONCLUSIVE) from None
     if as_json:
         typer.echo(encode(result))
     else:

@@ -160,6 +160,13 @@ def tag_in(header_text: str) -> str:
     return found[0] if found else ""
 
 
+def is_marked(header_text: str) -> bool:
+    """Say whether a message is a letter of ours itself. What only names one, as people's replies to it do, is theirs."""
+    fields = dict(reversed(unfolded(header_text)))
+    own = fields.get(HEADER.lower(), "").lower(), fields.get("message-id", "").lower()
+    return _TAG.fullmatch(own[0]) is not None or _MESSAGE_ID.search(own[1]) is not None
+
+
 def unfolded(header_text: str) -> list[tuple[str, str]]:
     """Split a header into (name in lower case, value) with folded lines joined (RFC 5322 2.2.3). It ends at the first empty line."""
     fields: list[tuple[str, list[str]]] = []

@@ -16,7 +16,7 @@ from probes.core.context import Context
 from probes.core.contract import Inconclusive, Stopped
 from probes.core.ledger import Artefact
 from probes.lib.mail.ends import Folder, Found, Mailbox
-from probes.lib.mail.letter import Letter
+from probes.lib.mail.letter import Letter, is_marked
 
 DAY = 86_400.0
 """Seconds after which a letter that was accepted counts as lost, and after which whatever carries a tag of ours is litter."""
@@ -183,6 +183,8 @@ async def _cleared(
         async with asyncio.timeout(min((ctx.deadline - reserve(ctx) * _MARGIN_SHARE - perf_counter()) / 2, _LONGEST)):
             mailbox = await where.opened(ctx) if isinstance(where, Own) else where
             found = await mailbox.find(ctx, tags, folders)
+            if not tags:
+                found = [one for one in found if one.report is not None or is_marked(one.headers)]
             there = {(one.folder, one.key) for one in found}
             found += [one for one in seen if (one.folder, one.key) not in there]
             await mailbox.remove(ctx, found)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from time import time
 from typing import Any
 
@@ -314,6 +315,25 @@ async def test_the_first_run_of_a_process_clears_away_what_no_ledger_knows_and_t
     mail.office.to.asked.clear()
     await mail.once()
     assert all(tags for tags, _ in mail.office.to.asked)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        "Subject: FW: Fogbell mail probe {tag} - why do I see these?\r\nMessage-ID: <a@example.org>",
+        "Subject: Re: hello\r\nMessage-ID: <b@example.org>\r\nIn-Reply-To: <fogbell.{tag}@contoso.example>",
+        "Subject: Re: Re: hello\r\nMessage-ID: <c@example.org>\r\nReferences: <x@y> <fogbell.{tag}@contoso.example>",
+    ],
+    ids=["a forward", "a reply", "a thread"],
+)
+async def test_what_people_write_about_our_letters_stays_theirs_however_old(headers: str) -> None:
+    mail = Mail(Office())
+    key = mail.office.to.put(letter())
+    stored = mail.office.to.kept[key]
+    mail.office.to.kept[key] = replace(stored, headers=headers.format(tag=stored.tag))
+    older(mail.office.to, 3 * DAY)
+    await mail.once()
+    assert list(mail.office.to.kept) == [key]
 
 
 async def test_letters_of_others_that_are_younger_than_a_day_stay() -> None:
