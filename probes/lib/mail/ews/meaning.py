@@ -17,7 +17,7 @@ _OFF = (
 )
 _TOO_MANY_ATTEMPTS = 456
 # Exchange Online, where an account is locked for a while.
-_ONLINE = frozenset(hosts.exchange for hosts in CLOUDS.values())
+_ONLINE = frozenset({*(hosts.exchange for hosts in CLOUDS.values()), "outlook.office.com"})
 _CLOSED = {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 _BY_CLASS = {2: Reason.CONTENT_MISMATCH, 3: Reason.HTTP_REDIRECT, 4: Reason.HTTP_4XX, 5: Reason.HTTP_5XX}
 EVIDENCE = {
