@@ -11,8 +11,8 @@ from prometheus_client.exposition import choose_encoder
 
 from agent.exporter.exporter import Exporter
 
-_SLICE = 4000
-"""Lines of probes joined before the loop gets its turn; about half a millisecond."""
+_SLICE = 1000
+"""Probes whose lines are joined before the loop gets its turn: with histograms that are 2 MB and about a millisecond."""
 
 _EOF = b"# EOF\n"
 
