@@ -49,7 +49,7 @@ from probes.core.reasons import Reason
 from probes.lib.connect import FAMILIES, KERNEL_MEASUREMENTS, Family, fits, measure_kernel
 from probes.lib.durations import Duration
 from probes.lib.http import BODY_BYTES, Headers, Request, Response, Wanted, fetch
-from probes.lib.http_expect import Expect, FieldName, judge_content, judge_status, status_range
+from probes.lib.http_expect import Expect, FieldName, judge_content, judge_status, status_range, tell_wrong
 from probes.lib.proxy import Proxy, ProxyUrl, basic, route_to
 from probes.lib.tls import EXPIRY, Trust
 from probes.lib.url import HttpUrl, Url, join, parse
@@ -171,7 +171,7 @@ async def run(ctx: Context, settings: HttpCheck) -> None:
             judge_status(response, plan.allowed)
             judge_content(response, settings.expect)
         except Stopped:
-            _tell(ctx, response)
+            tell_wrong(ctx, response, _TOLD)
             raise
         if settings.max_seconds is not None and seconds > settings.max_seconds:
             raise Failed(Reason.TOO_SLOW, f"took {seconds:.3f} s, more than {settings.max_seconds:g} s", step="request")
@@ -238,18 +238,6 @@ def _measure(ctx: Context, response: Response) -> None:
     if response.wire_bytes >= _RATE_BYTES and response.transfer > 0:
         ctx.measure("transfer_bytes_per_second", response.wire_bytes / response.transfer)
     measure_kernel(ctx, response.kernel)
-
-
-def _tell(ctx: Context, response: Response) -> None:
-    """Put into evidence what helps to find out why an answer is wrong."""
-    for name in _TOLD:
-        value = response.header(name)
-        if value is not None:
-            # Addresses may carry codes and tokens behind the question mark.
-            ctx.evidence(f"header_{name}", value.partition("?")[0] if name == "location" else value)
-    beginning = response.body[:300].decode("utf-8", "replace")
-    if beginning:
-        ctx.evidence("body_begins", " ".join(beginning.split()))
 
 
 def _plan(settings: HttpCheck) -> Plan:

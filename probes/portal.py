@@ -37,8 +37,8 @@ from pydantic import Field, model_validator
 from probes.core.context import Context
 from probes.core.contract import Layer, Measurement, Place, Probe, Settings, Stopped, Workload
 from probes.lib.connect import FAMILIES, KERNEL_MEASUREMENTS, Family, fits, measure_kernel
-from probes.lib.http import Request, Response, Wanted, fetch
-from probes.lib.http_expect import Status, judge_status, status_range
+from probes.lib.http import Request, Wanted, fetch
+from probes.lib.http_expect import Status, judge_status, status_range, tell_wrong
 from probes.lib.proxy import Proxy, ProxyUrl, route_to
 from probes.lib.sign_in import SignInHost, redirect_of
 from probes.lib.tls import EXPIRY, Trust
@@ -171,22 +171,10 @@ async def run(ctx: Context, settings: Portal) -> None:
             judge_status(response, tuple(status_range(status) for status in settings.statuses))
             target = redirect_of(response, url, settings.sign_in_hosts)
         except Stopped:
-            _tell(ctx, response)
+            tell_wrong(ctx, response, _TOLD)
             raise
         if target is not None:
             ctx.evidence("redirect", f"{response.status} to {target.host}")
-
-
-def _tell(ctx: Context, response: Response) -> None:
-    """Put into evidence what helps to find out why an answer is wrong."""
-    for name in _TOLD:
-        value = response.header(name)
-        if value is not None:
-            # Addresses may carry codes and tokens behind the question mark.
-            ctx.evidence(f"header_{name}", value.partition("?")[0] if name == "location" else value)
-    beginning = response.body[:300].decode("utf-8", "replace")
-    if beginning:
-        ctx.evidence("body_begins", " ".join(beginning.split()))
 
 
 def place(settings: Portal) -> Place:

@@ -1,11 +1,13 @@
 """What an HTTP answer has to be like, as settings, and the judge of it."""
 
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Annotated, Any
 
 import pydantic_core
 from pydantic import AfterValidator, Field
 
+from probes.core.context import Context
 from probes.core.contract import Failed, Inconclusive, Settings
 from probes.core.reasons import Reason
 from probes.lib.http import Response
@@ -109,6 +111,18 @@ class Expect(Settings):
     """Header fields that must be there, each with a regular expression to be found in its value (`""` for any)."""
     body: ExpectBody = ExpectBody()
     """What the body has to be like."""
+
+
+def tell_wrong(ctx: Context, response: Response, names: Iterable[str]) -> None:
+    """Put into evidence what helps to find out why an answer is wrong: header fields of these names, and how the body begins."""
+    for name in names:
+        value = response.header(name)
+        if value is not None:
+            # Addresses may carry codes and tokens behind the question mark.
+            ctx.evidence(f"header_{name}", value.partition("?")[0] if name == "location" else value)
+    beginning = response.body[:300].decode("utf-8", "replace")
+    if beginning:
+        ctx.evidence("body_begins", " ".join(beginning.split()))
 
 
 def judge_status(response: Response, allowed: tuple[tuple[int, int], ...]) -> None:
