@@ -230,7 +230,8 @@ class Probe(Generic[S]):
     `steps` are all step names the run may open; `interval`, `floor` and `timeout` are the kind's defaults in seconds, the floor being the
     shortest interval that needs no override. `tenant` says whether the probe signs in to a tenant, and so needs one; `remembers` whether it
     keeps something over a restart, such as what it created, and so needs a `state_dir`; `permissions` are the least it needs of the tenant,
-    `registration` is what the application's registration has to say besides, and `costs` what a good run asks of services.
+    `registration` is what the application's registration has to say besides, and `costs` what a good run asks of services. `clear` removes
+    what the ledger says is left of earlier runs; the agent calls it where there is something.
     """
 
     run: "Callable[[Context, S], Awaitable[None]]"
@@ -246,3 +247,4 @@ class Probe(Generic[S]):
     permissions: Callable[[S], tuple[Permission, ...]] = _nothing
     registration: Callable[[S], Registration] = _nothing_special
     costs: Callable[[S], tuple[Cost, ...]] = _nothing
+    clear: "Callable[[Context, S], Awaitable[None]] | None" = None

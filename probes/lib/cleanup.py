@@ -1,0 +1,103 @@
+"""What a probe creates and removes again: on the ledger before it is made, off it when it is gone.
+
+A run removes what it made in the step `cleanup`. What it could not remove, because it failed, was ended or died, stays on the ledger; the
+agent then calls the kind's `clear`, after the run, at its next start, and from time to time until nothing is left.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from secrets import token_hex
+from time import perf_counter
+
+from probes.core.context import Context
+from probes.core.contract import Inconclusive, Stopped
+from probes.core.ledger import Artefact
+from probes.core.reasons import Reason
+
+CLEANUP = "cleanup"
+"""The step in which a run removes what it made."""
+
+_MARGIN = 0.5
+# Seconds before the deadline at which clearing away ends, so that it never makes a run that was over a timeout.
+_AT_ONCE = 20
+# Artefacts that one call clears away; the rest waits for the next.
+_UNCERTAIN = frozenset(
+    {
+        Reason.TIMEOUT,
+        Reason.CONNECTION_RESET,
+        Reason.TRUNCATED,
+        Reason.HTTP_5XX,
+        Reason.PROTOCOL_ERROR,
+        Reason.CONTENT_MISMATCH,
+    }
+)
+# After these nobody knows whether the request has made something; after any other reason it has not.
+
+
+@asynccontextmanager
+async def creating(ctx: Context, kind: str, tag: str = "", **facts: str) -> AsyncIterator[Artefact]:
+    """Put an artefact on the ledger while the block makes it; where it was certainly not made, it is off again.
+
+    `kind` is one of a closed list of the probe's kind, `tag` what marks it as ours (made up where empty), `facts` what it takes to find and
+    remove it; what the service adds, such as its id, is added with `complete`.
+
+    Raises:
+        Inconclusive: AGENT_RESOURCES, where the ledger cannot be written; then the block is not entered.
+
+    """
+    artefact = Artefact(tag or token_hex(16), kind, time.time(), tuple(facts.items()))
+    await ctx.shared.ledger.record(ctx.probe, artefact)
+    try:
+        yield artefact
+    except Stopped as stopped:
+        if stopped.reason not in _UNCERTAIN:
+            await strike(ctx, artefact)
+        raise
+
+
+async def complete(ctx: Context, artefact: Artefact, **facts: str) -> Artefact:
+    """Add facts to an artefact on the ledger. Where that cannot be written, what stood there has to do."""
+    whole = replace(artefact, facts=tuple((dict(artefact.facts) | facts).items()))
+    with suppress(Inconclusive):
+        await ctx.shared.ledger.record(ctx.probe, whole)
+    return whole
+
+
+async def strike(ctx: Context, artefact: Artefact) -> None:
+    """Take an artefact off the ledger: it is gone."""
+    await ctx.shared.ledger.strike(ctx.probe, artefact.id)
+
+
+@asynccontextmanager
+async def cleanup(ctx: Context) -> AsyncIterator[None]:
+    """Open the step `cleanup`. What fails in it, or takes until the deadline, is counted and kept as evidence; it is no run's reason."""
+    with ctx.step(CLEANUP):
+        try:
+            async with asyncio.timeout(max(0.0, ctx.deadline - _MARGIN - perf_counter())):
+                yield
+        except (Stopped, TimeoutError) as error:
+            _tell(ctx, error)
+
+
+async def clear_each(ctx: Context, remove: Callable[[Artefact], Awaitable[bool]]) -> None:
+    """Remove what is left of a probe, in the step `cleanup`, the oldest first, and strike off what is gone.
+
+    `remove` says whether the artefact is gone, or never was; where it says no, the artefact stays on the ledger. One that cannot be removed
+    does not keep the next from it.
+    """
+    async with cleanup(ctx):
+        for artefact in ctx.shared.ledger.outstanding(ctx.probe)[:_AT_ONCE]:
+            try:
+                if await remove(artefact):
+                    await strike(ctx, artefact)
+            except Stopped as stopped:
+                _tell(ctx, stopped)
+
+
+def _tell(ctx: Context, error: Stopped | TimeoutError) -> None:
+    ctx.cleanup_failed = True
+    ctx.evidence(CLEANUP, error.message if isinstance(error, Stopped) else "was not done before the deadline")
+    ctx.open_steps[-1].open_phases.clear()
