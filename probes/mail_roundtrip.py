@@ -87,10 +87,11 @@ The run is ok when the letter lies in the inbox. Otherwise it fails, or is incon
 |---|---|---|
 | deferred at submission (4xx) | mail_deferred | submit |
 | rejected at submission (5xx) | mail_rejected | submit |
-| submission uncertain: the connection was lost after the letter was handed over | connection_reset, evidence `submission` | submit |
+| submission uncertain: the connection was lost after the letter was handed over | connection_reset (by EWS and Graph http_5xx as well), code uncertain | submit |
 | sender's or recipient's mailbox full | mailbox_full | submit or transit |
 | our own sending or receiving is limited | throttled (inconclusive) | sign_in, submit or transit |
 | a retired or forbidden way of signing in | blocked_by_policy | sign_in or submit |
+| the login was right, and IMAP or POP3 opens no mailbox ("User is authenticated but not connected") | permission, code not_connected | sign_in |
 | came back: the delivery report says why | mail_bounced, with the report's status as code | transit |
 | in the junk folder | mail_junked, unless `junk: tolerate` | seen |
 | accepted and not there in time | mail_late | transit |

@@ -1,6 +1,7 @@
 """Protocol codes that may stand in a label: a closed list, because a server must not be able to invent label values.
 
-The whole text of an answer is evidence; the label `code` is one of these, or "other".
+The whole text of an answer is evidence; the label `code` is one of these, or "other". Two are words of our own, for what servers say
+without a number and what must be told apart from its neighbours all the same.
 """
 
 from http import HTTPStatus
@@ -10,6 +11,11 @@ from probes.core.ews_codes import REASONS as EWS
 from probes.core.graph_codes import spelled
 
 OTHER = "other"
+
+UNCERTAIN = "uncertain"
+"""Nobody can say whether what was handed over was taken: the connection was lost before the server's word, or a gateway gave up."""
+NOT_CONNECTED = "not_connected"
+"""What Exchange says by "User is authenticated but not connected": the login was right, and no mailbox opens."""
 
 _HTTP = {str(status.value) for status in HTTPStatus} | {"509"}  # 509: Graph, bandwidth limit exceeded
 
@@ -46,7 +52,7 @@ _SMTP_ENHANCED = """
 
 _REPLIES = frozenset(_SMTP_REPLIES.split())
 _ENHANCED = frozenset(_SMTP_ENHANCED.split())
-_SINGLE = _HTTP | _DNS_RCODES | _REPLIES | LABELS | EWS.keys()
+_SINGLE = _HTTP | _DNS_RCODES | _REPLIES | LABELS | EWS.keys() | {UNCERTAIN, NOT_CONNECTED}
 
 
 def known(code: str) -> str:

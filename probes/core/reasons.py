@@ -84,7 +84,7 @@ class Reason(StrEnum):
     CREDENTIAL_INVALID = "credential_invalid"
     """The secret, certificate or password is wrong."""
     APP_CONFIG = "app_config"
-    """The application registration is missing, disabled or wrong."""
+    """The application registration is missing, disabled or wrong, or the probe names a mailbox that never answered."""
     CONSENT = "consent"
     """An administrator has not consented to the application."""
     INTERACTION_REQUIRED = "interaction_required"
@@ -99,6 +99,8 @@ class Reason(StrEnum):
     """The application lacks a permission for this call."""
     BLOCKED_BY_POLICY = "blocked_by_policy"
     """A policy of the tenant or a retired protocol forbids this."""
+    LICENCE_MISSING = "licence_missing"
+    """The tenant or the user has no licence for this, or the service was never set up there."""
     TENANT_RESTRICTED = "tenant_restricted"
     """The network's tenant restriction forbids sign-in to this tenant."""
 
@@ -147,6 +149,7 @@ _BLAMES = {
         _R.GRANT_DEAD,
         _R.PERMISSION,
         _R.BLOCKED_BY_POLICY,
+        _R.LICENCE_MISSING,
         _R.MAILBOX_FULL,
         _R.THROTTLED,
         _R.AGENT_RESOURCES,

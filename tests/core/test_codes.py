@@ -21,6 +21,8 @@ from probes.core.codes import known
         pytest.param("451 4.99.123", "451", id="unknown enhanced code"),
         pytest.param("451 5.7.1", "451", id="classes that contradict each other"),
         pytest.param("499 4.3.2", "other", id="unknown reply"),
+        pytest.param("uncertain", "uncertain", id="a submission of which nobody knows"),
+        pytest.param("not_connected", "not_connected", id="a login without a mailbox"),
         pytest.param("go away, 192.0.2.7", "other", id="free text"),
     ],
 )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Literal
 
+from probes.core.codes import NOT_CONNECTED
 from probes.core.context import Context
 from probes.core.contract import Failed, Inconclusive, Secret, Stopped
 from probes.core.reasons import Reason
@@ -172,6 +173,7 @@ def meaning(said: str) -> Stopped | None:
             Reason.PERMISSION,
             "the login was right, but the server opens no mailbox (User is authenticated but not connected): the application's service "
             "principal in Exchange lacks a permission on the mailbox, or the mailbox does not exist or is being moved",
+            code=NOT_CONNECTED,
         )
     if _code(said) in _BUSY or _CROWDED.search(said):
         wait = _BACKOFF.search(said)

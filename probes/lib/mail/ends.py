@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+from probes.core.codes import UNCERTAIN
 from probes.core.contract import Failed
+from probes.core.reasons import Reason
 
 if TYPE_CHECKING:
     from probes.core.context import Context
@@ -59,7 +61,14 @@ class Found:
 
 
 class SubmissionUncertain(Failed):
-    """The connection was lost after the letter was handed over and before the server said yes or no: it may arrive, or not."""
+    """The connection was lost after the letter was handed over and before the server said yes or no: it may arrive, or not.
+
+    Its code says so, because its reason is that of any lost connection; the number a gateway may have given is evidence.
+    """
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        """`message` is one plain sentence for people."""
+        super().__init__(reason, message, code=UNCERTAIN)
 
 
 class Outbox(Protocol):

@@ -9,6 +9,7 @@ from probes.core.contract import Failed
 from probes.core.needs import Permission, Service
 from probes.lib.graph import Answer, call, segment, tell_missing
 from probes.lib.mail.ends import SubmissionUncertain
+from probes.lib.mail.opened import clearer, opened
 from probes.lib.tenant import Tenant, tenant_of
 from probes.lib.tokens import Token, token_for
 
@@ -36,11 +37,22 @@ class GraphCalls:
         self._signed_in = (tenant, token)
 
     async def ask(self, ctx: Context, method: str, path: str, *, headers: tuple[tuple[str, str], ...] = (), **how: Any) -> Answer:
-        """Make one call; `path` begins behind the user, and the rest is as for `probes.lib.graph.call`."""
+        """Make one call; `path` begins behind the user, and the rest is as for `probes.lib.graph.call`.
+
+        Raises:
+            Failed: APP_CONFIG where there is no such mailbox and never was, as far as we know; what `call` raises.
+
+        """
         if self._signed_in is None:
             raise RuntimeError("nobody has signed in to the mailbox")
-        where = f"/users/{segment(self.owner)}{path}"
-        return await call(ctx, *self._signed_in, Service.OUTLOOK, method, where, headers=(_LASTING, *headers), limit=_LIST_BYTES, **how)
+        where, more = f"/users/{segment(self.owner)}{path}", (_LASTING, *headers)
+        try:
+            answer = await call(ctx, *self._signed_in, Service.OUTLOOK, method, where, headers=more, limit=_LIST_BYTES, **how)
+        except Failed as failed:
+            raise clearer(ctx, ctx.tenant, self.owner, failed) from failed
+        if answer.status < HTTPStatus.BAD_REQUEST:
+            opened(ctx, ctx.tenant, self.owner)
+        return answer
 
     async def ask_once(self, ctx: Context, path: str, **how: Any) -> Answer:
         """POST something that would be there twice if it were asked for again.
@@ -57,7 +69,7 @@ class GraphCalls:
             is_sent = ctx.open_steps[-1].phases.get("processing") != before
             if is_sent and (not error.code or ctx.evidence_found.get("status") in _PERHAPS_DONE):
                 why = f"{error.message}; nobody can say whether it was done"
-                raise SubmissionUncertain(error.reason, why, code=error.code) from error
+                raise SubmissionUncertain(error.reason, why) from error
             raise
 
     async def remove(self, ctx: Context, path: str) -> None:

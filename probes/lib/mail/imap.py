@@ -305,8 +305,26 @@ class ImapMailbox:
         if self._names is None:
             await self._end_idle()
             session = self._session if self._session and self._session.usable else await self._in(ctx, self._settings.folder)
-            self._names = special(await session.mailboxes())
+            self._names = await _special_of(ctx, session)
         return self._names.get(folder)
+
+
+async def _special_of(ctx: Context, session: ImapSession) -> dict[Folder, str]:
+    """Return the names of the special folders. Where the server does not list folders, none: that hides no letter that lies in the inbox.
+
+    It counts as something that could not be cleared away, for there may be a copy in one of them.
+    """
+    try:
+        return special(await session.mailboxes())
+    except Failed as refused:
+        if not session.usable:
+            raise
+        ctx.cleanup_failed = True
+        ctx.evidence(
+            "imap_list",
+            f"the server lists no folders, so that only the inbox and those named in the settings are looked into: {refused.message}",
+        )
+        return {}
 
 
 def special(mailboxes: Sequence[Listed]) -> dict[Folder, str]:

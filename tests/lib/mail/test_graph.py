@@ -383,7 +383,18 @@ async def test_an_application_without_mail_send_is_told_so(here: Here) -> None:
 async def test_a_mailbox_that_may_not_be_read_is_told_before_anything_is_sent(here: Here) -> None:
     with pytest.raises(Failed) as caught:
         await mailbox(GraphReceive(via="graph", mailbox="nobody@contoso.example")).open(here.ctx)
+    assert (caught.value.reason, caught.value.code) == (Reason.APP_CONFIG, "ErrorInvalidUser")
+    assert "probably misspelt" in caught.value.message
+
+
+async def test_a_mailbox_that_was_there_before_and_is_gone_is_the_services_to_explain(here: Here) -> None:
+    box = mailbox(GraphReceive(via="graph", mailbox=here.recipient))
+    await box.open(here.ctx)
+    del here.world.of(Post).mailboxes[here.recipient]
+    with pytest.raises(Failed) as caught:
+        await box.open(here.ctx)
     assert (caught.value.reason, caught.value.code) == (Reason.NOT_FOUND, "ErrorInvalidUser")
+    assert "was open to us before" in caught.value.message
 
 
 @pytest.mark.parametrize(

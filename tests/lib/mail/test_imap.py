@@ -395,6 +395,29 @@ async def test_a_folder_can_be_named_in_any_language() -> None:
         assert of(await box.find(ctx, {letter.tag}, ALL)) == [(letter.tag, Folder.DELETED)]
 
 
+async def test_a_server_that_does_not_list_its_folders_hides_no_letter_in_the_inbox() -> None:
+    server, letter = exchange(), a_letter()
+    server.refuses["LIST"] = "NO Server Unavailable. 15"
+    server.boxes["INBOX"].put(mime(letter))
+    server.boxes["Sent Items"].put(mime(letter))
+    async with opened(server, sent="Sent Items") as (box, ctx):
+        found = await box.find(ctx, {letter.tag}, ALL)
+        await box.remove(ctx, found)
+    assert of(found) == [(letter.tag, Folder.INBOX), (letter.tag, Folder.SENT)], "a folder that is named needs no list"
+    assert "NO Server Unavailable. 15" in ctx.evidence_found["imap_list"]
+    assert ctx.cleanup_failed, "what may lie in the others stays there"
+    assert sum("LIST" in line for line in server.heard) == 1
+
+
+async def test_a_connection_that_is_lost_over_the_list_is_a_lost_connection() -> None:
+    server = exchange()
+    server.refuses["LIST"] = "HANG UP"
+    async with opened(server) as (box, ctx):
+        with pytest.raises(Failed) as caught:
+            await box.find(ctx, {a_letter().tag}, ALL)
+    assert caught.value.reason is Reason.CONNECTION_RESET
+
+
 async def test_what_somebody_else_removes_meanwhile_is_nothing_and_no_failure() -> None:
     server, letter = exchange(), a_letter()
     for text in (mime(letter), mime(letter)):
@@ -544,11 +567,11 @@ async def test_a_server_that_limits_us_says_nothing_about_itself(answer: str, se
 
 
 @pytest.mark.parametrize("command", ["SELECT", "CAPABILITY"])
-async def test_authenticated_but_not_connected_is_told_in_words(command: str) -> None:
+async def test_authenticated_but_not_connected_is_told_from_a_missing_right(command: str) -> None:
     server = exchange()
     server.refuses[command] = "BAD User is authenticated but not connected."
     stopped = await refused(server)
-    assert stopped.reason is Reason.PERMISSION
+    assert (stopped.reason, stopped.code) == (Reason.PERMISSION, "not_connected")
     assert "service principal" in stopped.message
 
 

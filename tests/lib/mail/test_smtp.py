@@ -270,14 +270,14 @@ async def test_an_address_that_the_server_cannot_carry() -> None:
 async def test_a_connection_lost_after_the_last_dot_leaves_it_uncertain(answer: str, reason: Reason) -> None:
     stopped, ctx = await refused({"message": answer})
     assert isinstance(stopped, SubmissionUncertain)
-    assert (stopped.reason, ctx.evidence_found["submission"]) == (reason, "uncertain")
+    assert (stopped.reason, stopped.code, ctx.evidence_found["submission"]) == (reason, "uncertain", "uncertain")
 
 
 @pytest.mark.parametrize("stage", ["greeting", "EHLO", "STARTTLS", "login", "MAIL", "RCPT", "DATA"])
 async def test_a_connection_lost_before_is_no_submission(stage: str) -> None:
     stopped, ctx = await refused({stage: smtp.HANGS_UP})
     assert not isinstance(stopped, SubmissionUncertain)
-    assert (stopped.reason, ctx.evidence_found.get("submission")) == (Reason.CONNECTION_RESET, None)
+    assert (stopped.reason, stopped.code, ctx.evidence_found.get("submission")) == (Reason.CONNECTION_RESET, "", None)
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,8 @@ async def test_what_the_server_refuses_fails_at_submit_and_is_nowhere(refusal: F
 async def test_an_uncertain_submission_fails_and_stays_known_until_the_letter_is_found() -> None:
     mail = Mail(Office(refusal=SubmissionUncertain(Reason.CONNECTION_RESET, "the connection was lost after the letter was handed over")))
     run = await mail.once()
-    assert (run.failed_step, run.reason, dict(run.evidence)["submission"]) == ("submit", Reason.CONNECTION_RESET, "uncertain")
+    assert (run.failed_step, run.reason, run.code) == ("submit", Reason.CONNECTION_RESET, "uncertain")
+    assert dict(run.evidence)["submission"] == "uncertain"
     assert [kept.fact("state") for kept in mail.outstanding()] == ["uncertain"]
     mail.office.to.put(mail.office.letters[0])
     mail.office.refusal = None

@@ -63,7 +63,7 @@ def told_apart(calls: Calls) -> Iterator[None]:
         if not (calls.handed_over or (calls.answered and stopped.reason is Reason.PROTOCOL_ERROR)):
             raise
         why = f"the request was handed over, and then: {stopped.message}"
-        raise SubmissionUncertain(stopped.reason, why, code=stopped.code) from stopped
+        raise SubmissionUncertain(stopped.reason, why) from stopped
 
 
 class EwsOutbox:

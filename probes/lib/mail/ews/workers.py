@@ -21,6 +21,7 @@ from probes.lib.http import USER_AGENT
 from probes.lib.mail.ews.calls import Calls, Site
 from probes.lib.mail.ews.meaning import told
 from probes.lib.mail.ews.process import Process, start
+from probes.lib.mail.opened import clearer, opened
 
 _QUEUE, _WORKER = "queue", "worker"
 _START_SECONDS, _START_SHARE = 30.0, 0.8
@@ -70,7 +71,9 @@ class Workers:
             if process.runs >= self.limits.runs or process.kib > self.limits.kib:
                 self._drop(key)
         if "error" in answer:
-            raise told(answer["error"], calls.without_secrets(answer["message"]), calls.back_off)
+            refusal = told(answer["error"], calls.without_secrets(answer["message"]), calls.back_off)
+            raise clearer(ctx, site.url.authority, mailbox, refusal)
+        opened(ctx, site.url.authority, mailbox)
         return answer["done"]
 
     def close(self) -> None:

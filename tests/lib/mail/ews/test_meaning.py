@@ -124,7 +124,7 @@ async def test_a_refused_password_names_what_the_server_takes(trial: Trial) -> N
         ("ErrorMessageSizeExceeded", "", Failed, Reason.MAIL_REJECTED, 0),
         ("ErrorAccessDenied", "", Failed, Reason.PERMISSION, 0),
         ("ErrorPasswordExpired", "", Failed, Reason.CREDENTIAL_EXPIRED, 0),
-        ("ErrorNonExistentMailbox", "", Failed, Reason.NOT_FOUND, 0),
+        ("ErrorNonExistentMailbox", "", Failed, Reason.APP_CONFIG, 0),
     ],
 )
 async def test_a_code_of_soap(trial: Trial, code: str, *, detail: str, kind: type[Stopped], reason: Reason, patience: float) -> None:

@@ -173,4 +173,4 @@ async def test_a_mailbox_that_does_not_exist_is_named_so(tmp_path: Path) -> None
     async with simulated(tmp_path) as exchange:
         with pytest.raises(Failed) as failed:
             await receiving("nobody@contoso.example").open(exchange.run())
-        assert (failed.value.reason, failed.value.code) == (Reason.NOT_FOUND, "ErrorNonExistentMailbox")
+        assert (failed.value.reason, failed.value.code) == (Reason.APP_CONFIG, "ErrorNonExistentMailbox")
