@@ -144,14 +144,38 @@ async def pages(
         Inconclusive: as `call`.
 
     """
+    turned = each_page(ctx, tenant, token, service, path, query=query, headers=headers, most=most, limit=limit, units=units)
+    return [item async for page in turned for item in page]
+
+
+async def each_page(
+    ctx: Context,
+    tenant: Tenant,
+    token: Token,
+    service: Service,
+    path: str,
+    *,
+    query: Iterable[tuple[str, str]] = (),
+    headers: Headers = (),
+    most: int = MOST_PAGES,
+    limit: int = BODY_BYTES,
+    units: float = 1.0,
+) -> AsyncIterator[list[dict[str, Any]]]:
+    """Yield the items of one page after the other, as `pages` does; a page that nobody asks for is not fetched.
+
+    Raises:
+        Failed: as `pages`.
+        Inconclusive: as `call`.
+
+    """
     caller, base = _Caller(tenant, token, service, units), address(tenant, path, query)
-    url, found = base, list[dict[str, Any]]()
+    url = base
     for _ in range(most):
         answer = await _ask(ctx, caller, Request("GET", url, headers), (200,), Wanted(limit=limit), raw=False)
-        found += items(answer)
+        yield items(answer)
         limit = max(limit - answer.response.body_bytes, 0)
         if "@odata.nextLink" not in answer.data:
-            return found
+            return
         url = _next(base, answer.data["@odata.nextLink"])
     raise Failed(Reason.CONTENT_MISMATCH, f"the list {path} has more than {most} pages")
 
