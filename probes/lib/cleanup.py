@@ -2,13 +2,16 @@
 
 A run removes what it made in the step `cleanup`. What it could not remove, because it failed, was ended or died, stays on the ledger; the
 agent then calls the kind's `clear`, after the run, at its next start, and from time to time until nothing is left.
+
+An artefact whose making was cut off may still come into being a moment after it was looked for in vain: `is_settled` says from when on "not
+there" means that it never was.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from secrets import token_hex
 from time import perf_counter
 
@@ -22,8 +25,8 @@ CLEANUP = "cleanup"
 
 _MARGIN = 0.5
 # Seconds before the deadline at which clearing away ends, so that it never makes a run that was over a timeout.
-_AT_ONCE = 20
-# Artefacts that one call clears away; the rest waits for the next.
+_SETTLED = 300.0
+# A request that has not made its artefact by now never will.
 _UNCERTAIN = frozenset(
     {
         Reason.TIMEOUT,
@@ -35,6 +38,13 @@ _UNCERTAIN = frozenset(
     }
 )
 # After these nobody knows whether the request has made something; after any other reason it has not.
+
+
+@dataclass(slots=True)
+class _Tried:
+    """When the artefact was made, and its id, that this process tried to remove last, for each probe."""
+
+    last: dict[str, tuple[float, str]] = field(default_factory=dict)
 
 
 @asynccontextmanager
@@ -82,19 +92,36 @@ async def cleanup(ctx: Context) -> AsyncIterator[None]:
             _tell(ctx, error)
 
 
+def is_settled(artefact: Artefact) -> bool:
+    """Say whether a request to make the artefact must have ended, so that what is not there will not be."""
+    return time.time() - artefact.created > _SETTLED
+
+
 async def clear_each(ctx: Context, remove: Callable[[Artefact], Awaitable[bool]]) -> None:
-    """Remove what is left of a probe, in the step `cleanup`, the oldest first, and strike off what is gone.
+    """Remove what is left of a probe, in the step `cleanup`, and strike off what is gone.
 
     `remove` says whether the artefact is gone, or never was; where it says no, the artefact stays on the ledger. One that cannot be removed
-    does not keep the next from it.
+    does not keep the next from it: each call begins behind the one that the call before tried last.
     """
+    last = ctx.shared.part(_Tried).last
     async with cleanup(ctx):
-        for artefact in ctx.shared.ledger.outstanding(ctx.probe)[:_AT_ONCE]:
+        for artefact in _in_turn(ctx.shared.ledger.outstanding(ctx.probe), last.get(ctx.probe)):
+            last[ctx.probe] = _place(artefact)
             try:
                 if await remove(artefact):
                     await strike(ctx, artefact)
             except Stopped as stopped:
                 _tell(ctx, stopped)
+
+
+def _in_turn(artefacts: Sequence[Artefact], last: tuple[float, str] | None) -> list[Artefact]:
+    """Return them the oldest first, beginning behind the one that was tried last."""
+    oldest_first = sorted(artefacts, key=_place)
+    return oldest_first if last is None else sorted(oldest_first, key=lambda artefact: _place(artefact) <= last)
+
+
+def _place(artefact: Artefact) -> tuple[float, str]:
+    return artefact.created, artefact.id
 
 
 def _tell(ctx: Context, error: Stopped | TimeoutError) -> None:
