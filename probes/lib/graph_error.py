@@ -1,7 +1,7 @@
 """What an answer of Microsoft Graph means that is not the one that was wanted: one reason, one code, and what a ticket needs.
 
 The body's code is told apart from the status (learn.microsoft.com/graph/errors): errors nest, and the deepest code that is known counts.
-Messages are for people, and never decide.
+Messages are for people, and decide only where neither says it: a missing licence, a missing role (`graph_codes.TELLING`).
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from typing import Any
 
 from probes.core.context import Context
 from probes.core.contract import Failed, Inconclusive, Stopped
-from probes.core.graph_codes import REASONS, spelled
+from probes.core.graph_codes import REASONS, TELLING, Telling, spelled
 from probes.core.reasons import Reason
 from probes.lib.bounded_json import loads
 from probes.lib.http import Response
@@ -25,7 +25,7 @@ _INSIDE = ("innerError", "innererror", "InnerError")
 # As different services spell it.
 _CLAIMS = "insufficient_claims"
 _BY_STATUS: dict[int, Reason] = {
-    HTTPStatus.PAYMENT_REQUIRED: Reason.PERMISSION,
+    HTTPStatus.PAYMENT_REQUIRED: Reason.LICENCE_MISSING,
     HTTPStatus.FORBIDDEN: Reason.PERMISSION,
     HTTPStatus.NOT_FOUND: Reason.NOT_FOUND,
 }
@@ -52,6 +52,12 @@ class _Refusal:
 
     codes: tuple[str, ...] = ()
     message: str = ""
+    words: str = ""
+    """All messages, those inside too, in small letters."""
+
+    def telling(self, status: int) -> Telling | None:
+        """Return what the words of this refusal say, if they are known to."""
+        return next((one for one in TELLING if status in one.statuses and one.words in self.words), None)
 
     @property
     def code(self) -> str:
@@ -94,6 +100,9 @@ def stopped_by(ctx: Context, response: Response, token: Token, what: str, *, exp
         return Inconclusive(Reason.THROTTLED, f"{said}, and our own calls explain it", code=code, retry_after=seconds)
     if response.status == HTTPStatus.UNAUTHORIZED and is_over(token, response):
         return Inconclusive(Reason.AGENT_RESOURCES, f"{said}: the token's life ended before the call arrived", code=code)
+    telling = refusal.telling(response.status)
+    if telling is not None:
+        return Failed(telling.reason, f"{said}: {telling.means}", code=code, retry_after=seconds)
     return Failed(_reason(response, refusal.code, token), said, code=code, retry_after=seconds)
 
 
@@ -140,8 +149,8 @@ def _wants_claims(response: Response, code: str) -> bool:
 def _refusal(body: bytes) -> _Refusal:
     errors = list(_walk(_read(body).get("error")))
     codes = tuple(code for error in errors if isinstance(code := error.get("code"), str) and code)
-    message = next((text for error in errors if isinstance(text := error.get("message"), str)), "")
-    return _Refusal(codes, message)
+    messages = [text for error in errors if isinstance(text := error.get("message"), str)]
+    return _Refusal(codes, next(iter(messages), ""), "\n".join(messages).lower())
 
 
 def _walk(error: Any) -> Iterator[dict[str, Any]]:

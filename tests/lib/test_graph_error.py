@@ -38,7 +38,7 @@ async def refused(
     [
         (400, "invalidRequest", Failed, R.HTTP_4XX, "invalidRequest"),
         (401, "InvalidAuthenticationToken", Failed, R.TOKEN_REJECTED, "InvalidAuthenticationToken"),
-        (402, "", Failed, R.PERMISSION, "402"),
+        (402, "", Failed, R.LICENCE_MISSING, "402"),
         (403, "Authorization_RequestDenied", Failed, R.PERMISSION, "Authorization_RequestDenied"),
         (404, "itemNotFound", Failed, R.NOT_FOUND, "itemNotFound"),
         (405, "", Failed, R.HTTP_4XX, "405"),
@@ -75,7 +75,7 @@ async def test_each_status_has_its_reason_and_code(status: int, said: str, kind:
         (error(403, "Forbidden", "ErrorAccessDenied"), R.PERMISSION, "ErrorAccessDenied"),
         (error(403, "extensionError"), R.BLOCKED_BY_POLICY, "ExtensionError"),
         (error(500, "ExtensionError"), R.HTTP_5XX, "ExtensionError"),
-        (error(403, "Authentication_RequestFromNonPremiumTenantOrB2CTenant"), R.PERMISSION, None),
+        (error(403, "Authentication_RequestFromNonPremiumTenantOrB2CTenant"), R.LICENCE_MISSING, None),
         (error(400, "AccessDenied"), R.PERMISSION, "accessDenied"),
         (error(400, "ErrorInvalidUser"), R.NOT_FOUND, "ErrorInvalidUser"),
         (error(507, "ErrorQuotaExceeded"), R.MAILBOX_FULL, "ErrorQuotaExceeded"),
@@ -110,6 +110,26 @@ async def test_the_deepest_known_code_counts(said: bytes, reason: Reason, code: 
     stopped, _ = await refused(said)
     assert stopped.reason is reason
     assert code is None or stopped.code == code
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message", "reason"),
+    [
+        (400, "BadRequest", "Tenant does not have a SPO license.", R.LICENCE_MISSING),
+        (400, "BadRequest", "Request not applicable to target tenant.", R.LICENCE_MISSING),
+        (403, "Forbidden", "Failed to get license information for the user. Ensure user has a valid Office365 license.", R.LICENCE_MISSING),
+        (403, "Forbidden", "Account is not provisioned.", R.LICENCE_MISSING),
+        (403, "Forbidden", "The tenant is not licensed for this feature.", R.LICENCE_MISSING),
+        (400, "UnknownError", '{"Message":"Status: AuditingDisabledTenant"}', R.BLOCKED_BY_POLICY),
+        (401, "UnknownError", "App:1 dont have any permissions", R.PERMISSION),
+        (500, "Forbidden", "Account is not provisioned.", R.HTTP_5XX),
+        (503, "Forbidden", "Failed to get license information for the user.", R.HTTP_5XX),
+        (404, "NotFound", "Account is not provisioned.", R.NOT_FOUND),
+    ],
+)
+async def test_words_tell_what_neither_status_nor_code_does(status: int, code: str, message: str, reason: Reason) -> None:
+    stopped, evidence = await refused(error(status, code, message=message))
+    assert (stopped.reason, evidence["error_message"]) == (reason, message)
 
 
 async def test_all_codes_are_evidence() -> None:
