@@ -17,6 +17,7 @@ from probes import (
     service_health,
     smtp,
     tcp,
+    teams_message,
 )
 from probes.core.contract import Probe
 
@@ -35,5 +36,6 @@ REGISTRY: dict[str, Probe[Any]] = {
     "service_health": service_health.PROBE,
     "smtp": smtp.PROBE,
     "tcp": tcp.PROBE,
+    "teams_message": teams_message.PROBE,
 }
 """Kind, as written in YAML, to probe. Alphabetical."""

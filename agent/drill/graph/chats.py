@@ -54,15 +54,19 @@ class Chats:
     def __init__(self, world: World) -> None:
         self._world = world
         self.chats: dict[str, Chat] = {}
+        self.unlicensed: set[str] = set()
+        """Object ids of people who may not use Teams: they have no licence."""
         self._latest = 0
 
     def opened(self, call: Call) -> Chat:
         """Give the chat that a call is about.
 
         Raises:
-            GraphError: 404 where there is none; 403 to a person outside it.
+            GraphError: 404 where there is none; 403 to a person outside it, or without a licence.
 
         """
+        if call.caller.user_id in self.unlicensed:
+            raise GraphError(403, "Forbidden", "Failed to get license information for the user. Ensure user has a valid license.")
         chat = self.chats.get(call.path["chat-id"])
         if chat is None:
             raise GraphError(404, "NotFound", "Chat does not exist.")
