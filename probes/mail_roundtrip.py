@@ -87,11 +87,12 @@ The run is ok when the letter lies in the inbox. Otherwise it fails, or is incon
 |---|---|---|
 | deferred at submission (4xx) | mail_deferred | submit |
 | rejected at submission (5xx) | mail_rejected | submit |
-| submission uncertain: the connection was lost after the letter was handed over | connection_reset (by EWS and Graph http_5xx as well), code uncertain | submit |
+| submission uncertain: no word came after the letter was handed over | connection_reset or http_5xx, code uncertain | submit |
 | sender's or recipient's mailbox full | mailbox_full | submit or transit |
 | our own sending or receiving is limited | throttled (inconclusive) | sign_in, submit or transit |
 | a retired or forbidden way of signing in | blocked_by_policy | sign_in or submit |
-| the login was right, and IMAP or POP3 opens no mailbox ("User is authenticated but not connected") | permission, code not_connected | sign_in |
+| IMAP or POP3 opens no mailbox ("User is authenticated but not connected") | permission, code not_connected | sign_in |
+| no mailbox answers at the address, and never did | app_config | sign_in or submit |
 | came back: the delivery report says why | mail_bounced, with the report's status as code | transit |
 | in the junk folder | mail_junked, unless `junk: tolerate` | seen |
 | accepted and not there in time | mail_late | transit |
@@ -106,11 +107,14 @@ up to 20 of them, whatever restarts lie between: one that has come is told in `l
 or that came back, counts in `lost_total`.
 
 Nothing is left behind: each letter is on the ledger before it is handed over, and is struck off when nothing of it is left in the
-receiving mailbox (inbox, junk, deleted and recoverable items) and in the sender's (sent items, delivery reports), where that can be looked
-into, as far as the protocols show folders: POP3 shows the inbox alone, and what IMAP removes Exchange keeps among the recoverable items for
-as long as the mailbox says. The first run of the agent and then one a day also remove whatever carries our mark and is older than a day.
-Clearing away happens after every run that could sign in, also a failed one, unless the service asked us to stay away; where it fails, that
-is counted and no run's reason. Where the ledger cannot be written nothing is sent, and the run is inconclusive (agent_resources).
+receiving mailbox (inbox, junk, deleted and recoverable items) and in the sender's (sent items, delivery reports), where that can be
+looked into, as far as the protocols show folders: POP3 shows the inbox alone, and what IMAP removes Exchange keeps among the recoverable
+items for as long as the mailbox says. Exchange Online keeps a copy of what is submitted by SMTP in the sender's mailbox, so that one is
+looked into as well: as `sent` says, else as the receiving mailbox is opened, where that is the same one or is opened by the same tenant;
+`fogbell check` warns where neither holds, because copies would pile up. The first run of the agent and then one a day also remove
+whatever carries our mark and is older than a day. Clearing away happens after every run that could sign in, also a failed one, unless the
+service asked us to stay away; where it fails, that is counted and no run's reason. Where the ledger cannot be written nothing is sent,
+and the run is inconclusive (agent_resources).
 
 Sending via Graph needs the application permission Mail.Send, reading via Graph Mail.ReadWrite (which removes), both narrowed to the
 mailboxes; SMTP, IMAP and POP3 with `oauth` need SMTP.SendAsApp, IMAP.AccessAsApp and POP.AccessAsApp of Office 365 Exchange Online.
@@ -126,8 +130,9 @@ from probes.core.contract import Layer, Measurement, Place, Probe, Settings, Wor
 from probes.lib.durations import Duration
 from probes.lib.mail.letter import Address, Template, new_letter
 from probes.lib.mail.outstanding import Boxes
+from probes.lib.mail.smtp import SmtpSend
 from probes.lib.mail.trip import Judgement, Trip, round_trip
-from probes.lib.mail.ways import Receive, Send, address_of, costs_of, mailbox_of, needs_of, outbox_of, own_of, signs_in
+from probes.lib.mail.ways import Receive, Send, address_of, costs_of, mailbox_of, needs_of, outbox_of, own_of, sent_of, signs_in
 from probes.lib.tls import EXPIRY
 
 
@@ -141,7 +146,8 @@ class MailRoundtrip(Settings):
     to: Address | None = None
     """Address to send to, where it is not the receiving mailbox's own: an alias, or a mailbox elsewhere that redirects to it."""
     sent: Receive | None = None
-    """The sender's own mailbox, for copies and delivery reports; `via: graph` and `via: ews` know it without this."""
+    """The sender's own mailbox, for copies and delivery reports; `via: graph` and `via: ews` know it without this, and SMTP with `oauth`
+    where the receiving mailbox is the same one or is opened by the same tenant (`graph`, `ews` or `imap` with its token)."""
     message: Template = Template()
     """How the letter reads."""
     junk: Literal["fail", "tolerate"] = "fail"
@@ -163,15 +169,30 @@ class MailRoundtrip(Settings):
     @property
     def ends(self) -> tuple[Send | Receive, ...]:
         """All that the probe signs in to."""
-        return tuple(end for end in (self.send, self.receive, self.sent) if end is not None)
+        return tuple(end for end in (self.send, self.receive, self.own) if end is not None)
+
+    @property
+    def own(self) -> Receive | None:
+        """The sender's own mailbox, where it is not the way of sending that knows it."""
+        return sent_of(self.send, self.receive, self.sent)
 
 
 async def run(ctx: Context, settings: MailRoundtrip) -> None:
     """Write a letter and follow it."""
     letter = new_letter(ctx.probe, settings.send.from_, settings.recipient, settings.message)
-    boxes = Boxes(mailbox_of(settings.receive), own_of(settings.send, settings.sent))
+    boxes = Boxes(mailbox_of(settings.receive), own_of(settings.send, settings.own))
     judgement = Judgement(settings.junk == "tolerate", settings.expect_within)
     await round_trip(ctx, Trip(letter, outbox_of(settings.send), boxes, judgement))
+
+
+def _warnings(settings: MailRoundtrip) -> tuple[str, ...]:
+    send = settings.send
+    if not isinstance(send, SmtpSend) or not send.leaves_copies or settings.own is not None:
+        return ()
+    words = (
+        f"Exchange keeps a copy of each letter that {send.user} submits, which nobody removes as this is set; say how to open that mailbox"
+    )
+    return (f"{words}: `sent: {{via: graph, mailbox: {send.user}}}`, or via imap",)
 
 
 PROBE = Probe(
@@ -180,7 +201,10 @@ PROBE = Probe(
     place=lambda _: Place(Layer.MAIL_TRANSPORT, Workload.EXCHANGE),
     steps=("sign_in", "submit", "transit", "seen", "headers", "cleanup"),
     measurements=(
-        Measurement("accepted_to_delivered_seconds", "From acceptance to delivery, by the clocks of the mail servers."),
+        Measurement(
+            "accepted_to_delivered_seconds",
+            "From acceptance to delivery, by the clocks of the mail servers, which tell whole seconds: right to within one.",
+        ),
         Measurement("delivered_to_visible_seconds", "From delivery until the letter could be seen in the mailbox."),
         Measurement(
             "look_granularity_seconds", "Time since the look before the one that saw the letter; 0 where the server told by itself."
@@ -198,5 +222,6 @@ PROBE = Probe(
     tenant=lambda settings: any(map(signs_in, settings.ends)),
     remembers=always,
     permissions=lambda settings: tuple(dict.fromkeys(need for end in settings.ends for need in needs_of(end))),
-    costs=lambda settings: costs_of(settings.send, settings.receive, settings.sent),
+    warnings=_warnings,
+    costs=lambda settings: costs_of(settings.send, settings.receive, settings.own),
 )

@@ -46,7 +46,11 @@ def read_entry(node: Node, where: str, reading: Reading, rules: Rules) -> Built 
     if keys is None or probe is None or trapped:
         return None
     rhythm = _Judge(node, where, reading, rules).rhythm(keys.value, probe, None if settings is None else settings.value)
-    return None if rhythm is None or settings is None else _built(keys.value, probe, settings, rhythm, rules)
+    if rhythm is None or settings is None:
+        return None
+    for warning in probe.warnings(settings.value):
+        reading.page.warning(node.values["name"], where, warning)
+    return _built(keys.value, probe, settings, rhythm, rules)
 
 
 def _kind(node: Block, where: str, reading: Reading, registry: Registry) -> Probe[Any] | None:

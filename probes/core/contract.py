@@ -219,6 +219,10 @@ def _nothing(_: Settings) -> tuple[()]:
     return ()
 
 
+def _no_doubts(_: Settings) -> tuple[()]:
+    return ()
+
+
 def _nothing_special(_: Settings) -> Registration:
     return Registration()
 
@@ -231,7 +235,8 @@ class Probe(Generic[S]):
     shortest interval that needs no override. `tenant` says whether the probe signs in to a tenant, and so needs one; `remembers` whether it
     keeps something over a restart, such as what it created, and so needs a `state_dir`; `permissions` are the least it needs of the tenant,
     `registration` is what the application's registration has to say besides, and `costs` what a good run asks of services. `clear` removes
-    what the ledger says is left of earlier runs; the agent calls it where there is something.
+    what the ledger says is left of earlier runs; the agent calls it where there is something. `warnings` are sentences on settings that work
+    and have a price that nobody would guess; the configuration tells them with their place.
     """
 
     run: "Callable[[Context, S], Awaitable[None]]"
@@ -248,3 +253,4 @@ class Probe(Generic[S]):
     registration: Callable[[S], Registration] = _nothing_special
     costs: Callable[[S], tuple[Cost, ...]] = _nothing
     clear: "Callable[[Context, S], Awaitable[None]] | None" = None
+    warnings: Callable[[S], tuple[str, ...]] = _no_doubts

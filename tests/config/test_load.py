@@ -146,6 +146,25 @@ probes:
 """
 
 
+WITH_COPIES = f"""
+state_dir: state
+tenants:
+  contoso: {{tenant_id: {GUID}, client_id: {GUID}, credential: {{secret: {{env: S}}}}}}
+probes:
+  - name: mail
+    kind: mail_roundtrip
+    send: {{via: smtp, host: smtp.office365.com, from: a@contoso.example, oauth: true}}
+    receive: {{via: imap, host: imap.example.org, username: b@example.org, password: {{env: P}}}}
+"""
+
+
+def test_a_kind_warns_of_settings_that_work_at_a_price(tmp_path: Path) -> None:
+    path = tmp_path / "fogbell.yml"
+    path.write_text(WITH_COPIES)
+    (warning,) = load(path, secrets=False).warnings
+    assert str(warning).startswith(f"{path}:6:11: probes[mail]: Exchange keeps a copy of each letter that a@contoso.example submits")
+
+
 def test_a_secret_written_in_place_works_with_a_warning_and_is_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FOGBELL_TEST", "hunter2")
     (tmp_path / "hidden").write_text("hunter2\n")

@@ -256,10 +256,56 @@ NEEDS = {
 def test_any_way_of_sending_goes_with_any_way_of_receiving(send: str, receive: str) -> None:
     settings = MailRoundtrip.model_validate({"send": WAYS_TO_SEND[send], "receive": WAYS_TO_RECEIVE[receive]})
     needs = {(need.name, target) for need in PROBE.permissions(settings) for target in need.targets}
-    assert needs == NEEDS.get(send, set()) | NEEDS.get(f"to {receive}", set())
+    # The sender's copies of what is submitted by SMTP are looked for as the receiving mailbox is opened.
+    own = {(name, "a@contoso.example") for name, _ in NEEDS.get(f"to {receive}", set()) if send == "smtp" and receive != "pop3"}
+    assert needs == NEEDS.get(send, set()) | NEEDS.get(f"to {receive}", set()) | own
     assert PROBE.tenant(settings) is bool(needs)
     assert bool(PROBE.costs(settings)) is ("graph" in {send, receive})
     assert settings.recipient == ("b@example.org" if receive == "password" else "b@contoso.example")
+
+
+SUBMITTED = WAYS_TO_SEND["smtp"]
+RETIRING = {"via": "smtp", "host": "smtp.office365.com", "from": "a@contoso.example", "password": {"env": "PASSWORD"}}
+SAME = {"via": "imap", "host": "imap.example.org", "username": "A@contoso.example", "password": {"env": "PASSWORD"}, "junk": "Spam"}
+IMAP = {"via": "imap", "host": "outlook.office365.com", "username": "b@contoso.example", "oauth": True, "folder": "Probe", "junk": "Spam"}
+
+
+@pytest.mark.parametrize(
+    ("send", "receive", "own"),
+    [
+        pytest.param(SUBMITTED, WAYS_TO_RECEIVE["graph"], {"via": "graph", "mailbox": "a@contoso.example"}, id="as Graph opens the other"),
+        pytest.param(SUBMITTED, WAYS_TO_RECEIVE["ews"], {"via": "ews", "mailbox": "a@contoso.example"}, id="as EWS opens the other"),
+        pytest.param(SUBMITTED, IMAP, {**WAYS_TO_RECEIVE["imap"], "username": "a@contoso.example"}, id="as IMAP does, its own folders"),
+        pytest.param(
+            {**SUBMITTED, "from": "shared@contoso.example", "username": "a@contoso.example"},
+            IMAP,
+            WAYS_TO_RECEIVE["imap"] | {"username": "a@contoso.example"},
+            id="who logs in",
+        ),
+        pytest.param(RETIRING, SAME, SAME, id="the same mailbox"),
+        pytest.param(SUBMITTED, WAYS_TO_RECEIVE["pop3"], None, id="POP3 shows no sent items"),
+        pytest.param(SUBMITTED, WAYS_TO_RECEIVE["password"], None, id="a mailbox elsewhere"),
+        pytest.param(RETIRING, WAYS_TO_RECEIVE["password"], None, id="Exchange with a password"),
+        pytest.param(WAYS_TO_SEND["password"], SAME, None, id="a server that keeps no copies"),
+        pytest.param(WAYS_TO_SEND["direct"], WAYS_TO_RECEIVE["graph"], None, id="direct"),
+    ],
+)
+def test_copies_of_what_is_submitted_are_looked_for_where_they_can_be(
+    send: dict[str, Any], receive: dict[str, Any], own: dict[str, Any] | None
+) -> None:
+    settings = MailRoundtrip.model_validate({"send": send, "receive": receive})
+    assert settings.own == (None if own is None else MailRoundtrip.model_validate({"send": send, "receive": receive, "sent": own}).sent)
+    left = send in (SUBMITTED, RETIRING) and own is None
+    told = PROBE.warnings(settings)
+    assert bool(told) is left
+    assert all("`sent: {via: graph, mailbox: a@contoso.example}`" in sentence for sentence in told)
+
+
+def test_what_is_said_of_the_senders_mailbox_counts() -> None:
+    said = {"send": SUBMITTED, "receive": WAYS_TO_RECEIVE["graph"], "sent": IMAP}
+    settings = MailRoundtrip.model_validate(said)
+    assert settings.own == settings.sent
+    assert PROBE.warnings(MailRoundtrip.model_validate(said | {"receive": WAYS_TO_RECEIVE["password"]})) == ()
 
 
 async def test_a_good_run_asks_no_more_of_graph_than_it_is_said_to_cost(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,8 @@ from probes.lib.resolve import ascii_host
 from probes.lib.tls import Trust
 from probes.lib.wire import Wire
 
+_ONLINE = (".office365.com", ".office365.us", ".outlook.com", ".outlook.cn")
+# Where Exchange Online takes submissions: smtp.office365.com and its like in the other clouds.
 _MX_TIMEOUT = 5.0
 _NULL_MX = "."
 _DONE, _FORWARDED, _START = 250, 251, 354
@@ -93,6 +95,11 @@ class SmtpSend(Settings):
     def user(self) -> str:
         """Who logs in."""
         return self.username or self.from_
+
+    @property
+    def leaves_copies(self) -> bool:
+        """Whether what is submitted is kept among the sent items: Exchange Online does so, and only there one logs in with a token."""
+        return self.oauth or (self.password is not None and f".{self.host}".endswith(_ONLINE))
 
     @property
     def secured(self) -> Security:

@@ -51,11 +51,30 @@ def mailbox_of(receive: Receive) -> Mailbox:
             return ews.mailbox(receive)
 
 
+def sent_of(send: Send, receive: Receive, given: Receive | None) -> Receive | None:
+    """Return how the sender's own mailbox is opened, beside what the way of sending knows: as it is `given`, else as the receiving one is.
+
+    That is looked for where SMTP leaves a copy there. It may be the same mailbox, or one of the same tenant; None where neither is so.
+    """
+    if given is not None or not isinstance(send, SmtpSend) or not send.leaves_copies:
+        return given
+    match receive:
+        case GraphReceive():
+            return GraphReceive(via="graph", mailbox=send.user)
+        case EwsReceive(with_token=True):
+            return receive.model_copy(update={"mailbox": send.user})
+        case ImapReceive(oauth=True):
+            return receive.model_copy(update={"username": send.user} | dict.fromkeys(("junk", "sent", "deleted")) | {"folder": "INBOX"})
+        case ImapReceive() | EwsReceive() if address_of(receive).casefold() == send.user.casefold():
+            return receive
+        case _:
+            return None
+
+
 def own_of(send: Send, given: Receive | None) -> Own | None:
     """Return the sender's own mailbox: the one that is `given`, else the one that the way of sending knows; None where nobody knows."""
     if given is not None:
-        # Exchange Online, where one submits with a token, keeps copies of what is submitted by SMTP.
-        return Own(mailbox_of(given), keeps_copies=isinstance(send, GraphSend) or (isinstance(send, SmtpSend) and send.oauth))
+        return Own(mailbox_of(given), keeps_copies=isinstance(send, GraphSend) or (isinstance(send, SmtpSend) and send.leaves_copies))
     match send:
         case GraphSend():
             return Own(graph.mailbox(GraphReceive(via="graph", mailbox=send.from_)), keeps_copies=True)
