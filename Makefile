@@ -9,8 +9,9 @@ BIN := .venv/bin
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $@
 
+# A file at a time on each processor: what a file's tests share is started once.
 test: .venv/ready
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 demo: .venv/ready
 	$(BIN)/fogbell demo

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.drill.faults import Drip, Fault, Where
+from agent.drill.faults import Drip, Effect, Fault, Latency, Where
 from agent.drill.graph.calendar import Calendars, Event
 from agent.drill.graph.post import Post
 from agent.drill.world import World
@@ -41,16 +41,18 @@ async def on_the_ledger(state_dir: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    ("operation", "made", "unknown"),
+    ("operation", "effect", "made", "unknown"),
     # An event of which nobody knows whether it was made is looked for until its request must have ended.
-    [("event_create", 0, [""]), ("event_read", 1, []), ("event_delete", 1, [])],
+    [("event_create", Latency(60), 0, [""]), ("event_read", Drip(0), 1, []), ("event_delete", Latency(60), 1, [])],
     ids=["while making it", "while reading it", "while removing it"],
 )
-async def test_what_a_killed_run_left_is_gone_after_the_next(tmp_path: Path, operation: str, made: int, unknown: list[str]) -> None:
+async def test_what_a_killed_run_left_is_gone_after_the_next(
+    tmp_path: Path, operation: str, effect: Effect, made: int, unknown: list[str]
+) -> None:
     world = World()
     faults = world.faults = Telling(world.now)
     async with simulated(tmp_path, world) as (_, tenant):
-        faults.set(Fault(Drip(0), Where(operations=frozenset({operation}))))
+        faults.set(Fault(effect, Where(operations=frozenset({operation}))))
         first = await start(tmp_path, tenant, world)
         async with asyncio.timeout(30):
             await faults.hit.wait()
