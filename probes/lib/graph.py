@@ -9,7 +9,7 @@ import json
 import time
 import uuid
 from asyncio import Semaphore
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -160,7 +160,7 @@ async def each_page(
     most: int = MOST_PAGES,
     limit: int = BODY_BYTES,
     units: float = 1.0,
-) -> AsyncIterator[list[dict[str, Any]]]:
+) -> AsyncGenerator[list[dict[str, Any]], None]:
     """Yield the items of one page after the other, as `pages` does; a page that nobody asks for is not fetched.
 
     Raises:

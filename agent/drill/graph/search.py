@@ -140,11 +140,10 @@ _SITES = frozenset({"Sites.Read.All", "Sites.ReadWrite.All", "Sites.Manage.All",
 _READ_FILES = frozenset({"Files.Read.All", "Files.ReadWrite.All"})
 _READ_MAIL = frozenset({"Mail.Read", "Mail.ReadWrite"})
 _OWN_FILES = frozenset({"Files.Read", "Files.ReadWrite"})
-_SELECTED = frozenset({"Sites.Selected"})
 
 
 def _drive_search(place: str) -> Operation:
-    app = _READ_FILES | _SITES | _SELECTED
+    app = _READ_FILES | _SITES  # and not Sites.Selected, says the page of driveitem-search
     return Operation("GET", f"{place}/search(q='{{q}}')", drive_search, "search", "search", app, app | _OWN_FILES)
 
 

@@ -1,0 +1,180 @@
+"""Search for a document that was placed long ago, as people do: in its library, and with Microsoft Search over everything.
+
+An answer of 200 is not enough. In April 2023 searches answered without any error and without some of the hits, so the document has to be
+among them; where it is not, the run fails with `missing_hit`, in the step of the search that left it out.
+
+```yaml
+probes:
+  - name: search
+    kind: file_search
+    tenant: contoso
+    drive: {site: https://contoso.sharepoint.com/sites/Probe}
+    file: fogbell-canary-7f3a.txt
+    region: EUR
+```
+
+| step | what it does |
+|---|---|
+| token, drive | sign in; find the library of the site, or somebody's OneDrive |
+| drive_search | search the library: `GET /drives/{id}/root/search(q='…')` |
+| query | search everything in the region: `POST /search/query` |
+
+Place the document by hand, give it a name that nothing else has (any text file will do), and wait a day before you trust this probe: the
+index lags by minutes on good days, and by hours on others. Why a name of its own: hits are ranked by rules that change, come in pages, and
+are limited to what the application may read. The probe looks through three pages of 50 hits at most; a document that has slid further down
+is told as missing. A hit is the document when it has the name, in any case of letters, and lies in the drive; with `item`, when it has
+that id.
+
+An outage that loses only some of many hits shows sooner with several documents: place some, name the word that all of them hold with
+`words`, and say with `expect_hits` how many hits there have to be at least. Fewer are a `missing_hit`, too.
+
+```yaml
+probes:
+  - name: search-several
+    kind: file_search
+    tenant: contoso
+    drive: {site: https://contoso.sharepoint.com/sites/Probe}
+    file: fogbell-canary-7f3a.txt
+    words: fogbellcanary7f3a
+    expect_hits: 5
+    through: [drive]
+```
+
+An application has to say in which region Microsoft Search is to look: where the tenant's data lies, such as NAM, EUR, APC, GBR or CHE. If
+you do not know it, write NAM: where that is wrong the answer names the right one, and the run fails with `app_config`, blame ours. It is
+the one place where Graph's words decide, as it has no code for it. Microsoft Search is not there in every national cloud; there,
+`through: [drive]`.
+
+Other reasons: `not_found` in the step drive when there is no such site, person or drive; `permission` when the application may not search;
+`content_mismatch` when an answer is none to a search.
+
+Nothing is written. The application permission Sites.Read.All is needed for a site; Files.Read.All is enough for a drive that is named by
+its user or its id. Sites.Selected does not cover search, says Microsoft. A run costs two calls for the drive (none where its id is given)
+and one for each search, together 5 resource units of SharePoint.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from probes.core.context import Context
+from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Settings, Workload, always
+from probes.core.needs import Cost, Permission, Service
+from probes.core.reasons import Reason
+from probes.lib.graph import MEASUREMENTS, tell_missing
+from probes.lib.search import IN_DRIVE_UNITS, MOST_PAGES, PAGE_HITS, DrivePlace, Hit, Hits, drive_id, everywhere, in_drive, look
+from probes.lib.tenant import tenant_of
+from probes.lib.tokens import token_for
+
+Api = Literal["drive", "query"]
+
+_LONGEST_WORDS = 200
+
+
+def _name(text: str) -> str:
+    if set(text) & set('"*:<>?/\\|'):
+        raise ValueError('is no name of a file: none holds any of " * : < > ? / \\ |')
+    return text
+
+
+FileName = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_name)]
+
+
+class FileSearch(Settings):
+    """What to look for, and where."""
+
+    drive: DrivePlace
+    """Where the document lies."""
+    file: FileName
+    """Name of the document, without folders; one that nothing else has."""
+    item: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """Id of the document's driveItem, where its name is not enough to tell it from others."""
+    words: Annotated[str, Field(min_length=1, max_length=_LONGEST_WORDS, pattern=r"\S")] | None = None
+    """Words to search for, of the document's name or content; without them its name."""
+    region: Annotated[str, Field(pattern=r"^[A-Z]{3,4}$")] | None = None
+    """Where the tenant's data lies, such as EUR; needed for `query`."""
+    through: Annotated[tuple[Api, ...], Field(min_length=1)] = ("drive", "query")
+    """Which searches to make: the drive's own, Microsoft Search, or both."""
+    expect_hits: Annotated[int, Field(ge=1, le=PAGE_HITS * MOST_PAGES)] = 1
+    """Hits that each search has to have at least."""
+
+    @model_validator(mode="after")
+    def _in_a_region(self) -> Self:
+        if "query" in self.through and self.region is None:
+            raise ValueError("query needs the region where the tenant's data lies, such as NAM or EUR; `through: [drive]` needs none")
+        return self
+
+
+async def run(ctx: Context, settings: FileSearch) -> None:
+    """Find the drive, then look for the document in each of the ways."""
+    tenant = tenant_of(ctx)
+    with ctx.step("token"):
+        token = await token_for(ctx, tenant)
+        tell_missing(ctx, token, _permissions(settings))
+    drive = settings.drive.id or ""
+    if not drive:
+        with ctx.step("drive"):
+            drive = await drive_id(ctx, tenant, token, settings.drive)
+    if "drive" in settings.through:
+        with ctx.step("drive_search"):
+            await _found(ctx, settings, "drive", in_drive(ctx, tenant, token, drive, settings.words or settings.file), drive)
+    if "query" in settings.through:
+        with ctx.step("query"):
+            text = settings.words or f'filename:"{settings.file}"'
+            await _found(ctx, settings, "query", everywhere(ctx, tenant, token, text, settings.region or ""), drive)
+
+
+async def _found(ctx: Context, settings: FileSearch, api: Api, pages: Hits, drive: str) -> None:
+    """See that the document is among enough hits.
+
+    Raises:
+        Failed: MISSING_HIT where it is not.
+
+    """
+    seen = await look(pages, lambda hit: _is_ours(hit, settings, drive), settings.expect_hits)
+    ctx.measure("hits", seen.hits, api)
+    if not seen.rank:
+        raise Failed(Reason.MISSING_HIT, f"{settings.file} is not among {seen.hits} hits")
+    ctx.measure("rank", seen.rank, api)
+    if seen.hits < settings.expect_hits:
+        raise Failed(Reason.MISSING_HIT, f"{seen.hits} hits, where there have to be {settings.expect_hits}")
+
+
+def _is_ours(hit: Hit, settings: FileSearch, drive: str) -> bool:
+    # A library's search is known to bring hits of another whose name begins alike, and not every answer says where a hit lies.
+    if settings.item is not None:
+        return hit.id == settings.item
+    return hit.name.casefold() == settings.file.casefold() and hit.drive in ("", drive)
+
+
+def _permissions(settings: FileSearch) -> tuple[Permission, ...]:
+    # A site is only found by who may read sites.
+    name = "Sites.Read.All" if settings.drive.site else "Files.Read.All"
+    return (Permission(name, "search for files"),)
+
+
+def _costs(settings: FileSearch) -> tuple[Cost, ...]:
+    finding = 2.0 if settings.drive.site else 0.0 if settings.drive.id else 1.0
+    searching = 1.0 if "drive" in settings.through else 0.0
+    files = Cost(Service.FILES, calls=finding + searching, units=finding + searching * IN_DRIVE_UNITS)
+    query = Cost(Service.GRAPH, calls=1.0)
+    return tuple(cost for cost, wanted in ((files, files.calls), (query, "query" in settings.through)) if wanted)
+
+
+PROBE = Probe(
+    run,
+    FileSearch,
+    place=lambda _: Place(Layer.FEATURE, Workload.SHAREPOINT),
+    steps=("token", "drive", "drive_search", "query"),
+    measurements=(
+        Measurement("hits", "Hits that a search showed on the pages that were looked through.", ("api",), fleeting=True),
+        Measurement("rank", "Place of the document among the hits, from 1; absent where it is not among them.", ("api",), fleeting=True),
+        *MEASUREMENTS,
+    ),
+    interval=600.0,
+    timeout=30.0,
+    floor=120.0,
+    tenant=always,
+    permissions=_permissions,
+    costs=_costs,
+)
