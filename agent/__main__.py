@@ -16,10 +16,12 @@ from agent.config import Configuration, ConfigurationError, Secrets, load
 from agent.config.reload import Reloader
 from agent.daemon import Daemon, Options, StartError
 from agent.job import Job
+from agent.litter import Sweeper, clear_now, origins
 from agent.logs import logging_to
 from agent.permissions.shell import Shell
 from agent.runner import of_this_machine, run_once
 from agent.state import State, StateError
+from probes import REGISTRY
 from probes.core.context import Shared
 from probes.core.contract import Run, Stopped
 from probes.core.ledger import Ledger
@@ -129,13 +131,21 @@ def _shared(configuration: Configuration, ledger: Ledger | None = None) -> Share
 
 
 async def _once(job: Job, configuration: Configuration) -> Run:
-    """Run the job; what it creates is on a ledger of its own, beside that of an agent that may be running."""
+    """Run the job; what it creates is on a ledger of its own, beside that of an agent that may be running.
+
+    What is left there then, also of earlier runs and of probes that are gone, is cleared away.
+    """
     if configuration.state_dir is None or not job.probe.remembers(job.settings):
         return await run_once(job, _shared(configuration))
     state = State(Path(configuration.state_dir) / "once")
     await state.open()
+    shared = _shared(configuration, state)
+    for name, origin in origins(configuration).items():
+        state.serve(name, origin)
     try:
-        return await run_once(job, _shared(configuration, state))
+        run = await run_once(job, shared)
+        await clear_now(Sweeper(shared, state, REGISTRY, {one.name: one for one in configuration.jobs}))
+        return run
     finally:
         await state.close()
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,8 +18,9 @@ from agent.config.budget import used
 from agent.config.reload import Changes, Reloader, changes
 from agent.exporter import Renderer
 from agent.exporter.own import Own
+from agent.litter import Litter, origins
 from agent.runner import of_this_machine
-from agent.state import State, StateError
+from agent.state import Origin, State, StateError
 from agent.watch import Watch
 from agent.web import Feed, LastReload, Site
 from agent.web.listening import ListenError, listening
@@ -63,6 +64,7 @@ class _Ready:
     configuration: Configuration
     expiries: expiry.Expiries
     used: set[tuple[str, Service]]
+    origins: Mapping[str, Origin]
     changes: Changes
 
 
@@ -82,7 +84,8 @@ class Daemon:
         self._own.api_calls.read = self._shared.part(Usage).calls
         self._own.outstanding.read = self._outstanding
         self._shared.part(Usage).expect(used(reloader.configuration.jobs))
-        self._watch = Watch(self._shared, self._own, self._state, self._feed, histograms=options.histograms)
+        self._watch = Watch(self._shared, self._own, self._state, self._feed, histograms=options.histograms, ended=self._run_ended)
+        self._litter = Litter(self._shared, self._state, reloader.registry, self._watch) if self._state is not None else None
         self._renderer = Renderer(self._watch.exporter, self._own.registry)
         self._stopping = asyncio.Event()
         self._hangup = asyncio.Event()
@@ -104,7 +107,14 @@ class Daemon:
             await stack.enter_async_context(self._work())
             self._note_reload(())
             self._listen_to_signals()
-            for chore in (self._flush(), self._look_at_clocks(), self._feed_watchdog(), self._follow_files(), self._heed_hangups()):
+            for chore in (
+                self._flush(),
+                self._look_at_clocks(),
+                self._feed_watchdog(),
+                self._follow_files(),
+                self._heed_hangups(),
+                self._clear_litter(),
+            ):
                 await stack.enter_async_context(_going(chore))
             self._ready = True
             machine.settle_garbage()
@@ -152,7 +162,7 @@ class Daemon:
     def _prepared(self, configuration: Configuration) -> "_Ready":
         """Work out all that may go wrong, before anything of the configuration is in force."""
         expiries = expiry.known(configuration.tenants, self._reloader.secrets)
-        return _Ready(configuration, expiries, used(configuration.jobs), changes(self._jobs, configuration.jobs))
+        return _Ready(configuration, expiries, used(configuration.jobs), origins(configuration), changes(self._jobs, configuration.jobs))
 
     async def _apply(self, ready: "_Ready") -> None:
         configuration, difference = ready.configuration, ready.changes
@@ -161,17 +171,36 @@ class Daemon:
         self._expiries = ready.expiries
         for name in difference.removed:
             self._watch.remove(name)
+            self._serve((name,), {})
             await asyncio.sleep(0)
         for job in difference.changed:
             self._watch.change(job)
+            self._serve((job.name,), ready.origins)
             await asyncio.sleep(0)
         for job in difference.added:
             self._watch.add(job)
             await asyncio.sleep(0)
+        self._serve(ready.origins, ready.origins)
+        if self._litter is not None:
+            self._litter.look()
         self._jobs = configuration.jobs
         counts = {"added": len(difference.added), "changed": len(difference.changed), "removed": len(difference.removed)}
         log.info("configuration reloaded", extra=counts)
         _tell_warnings(configuration)
+
+    def _serve(self, names: Iterable[str], known: Mapping[str, Origin]) -> None:
+        """Tell the ledger who creates under these names from now on."""
+        if self._state is not None:
+            for name in names:
+                self._state.serve(name, known.get(name))
+
+    def _run_ended(self, name: str, seconds: float) -> None:
+        if self._litter is not None:
+            self._litter.ended(name, seconds)
+
+    async def _clear_litter(self) -> None:
+        if self._litter is not None:
+            await self._litter.work()
 
     def _known_expiries(self) -> expiry.Expiries:
         told = self._shared.part(CredentialExpiry).known
@@ -192,6 +221,8 @@ class Daemon:
             raise StartError(str(error)) from error
         if self._state is None:
             log.info("no state_dir is set: a restart forgets since when probes fail")
+        known = origins(self._reloader.configuration)
+        self._serve(known, known)
         self._watch.describe(self._jobs, remembered)
         self._watch.start()
         try:

@@ -1,13 +1,18 @@
-"""One run of one job: fresh context, deadline, verdict on the exception. The only place that catches `Exception`."""
+"""One run of one job, or one round of clearing away what it left: fresh context, deadline, verdict on the exception.
+
+The only place that catches `Exception`.
+"""
 
 import asyncio
 import errno
 import logging
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from time import perf_counter
+from typing import Any
 
 from agent.job import Job
 from probes.core.codes import known
@@ -57,7 +62,7 @@ async def run_once(job: Job, shared: Shared, late_since: Callable[[float], bool]
     started = time.time()
     context = Context(job.name, shared, job.tenant)
     context.deadline = context.started + _deadline(job)
-    stopped = await _attempt(job, context, late_since)
+    stopped = await _attempt(job, job.probe.run, context, late_since)
     seconds = perf_counter() - context.started
     outcome = _outcome(stopped)
     return Run(
@@ -67,7 +72,7 @@ async def run_once(job: Job, shared: Shared, late_since: Callable[[float], bool]
         outcome=outcome,
         reason=stopped.reason if stopped else None,
         failed_step=_failed_step(stopped, context),
-        message=shown(context.masked(stopped.message[:_MESSAGE_CHARACTERS])) if stopped else "",
+        message=_message(stopped, context),
         code=known(stopped.code) if stopped else "",
         steps=tuple(sorted(context.steps, key=attrgetter("started"))) if len(context.steps) > 1 else tuple(context.steps),
         measured=tuple(context.measured),
@@ -78,10 +83,37 @@ async def run_once(job: Job, shared: Shared, late_since: Callable[[float], bool]
     )
 
 
-async def _attempt(job: Job, context: Context, late_since: Callable[[float], bool]) -> Stopped | None:
+@dataclass(frozen=True, slots=True)
+class Clearing:
+    """How clearing away went: why something could not be removed, "" where nothing failed, and for how long (seconds) to stay away."""
+
+    failure: str = ""
+    retry_after: float = 0.0
+
+
+async def clear_once(job: Job, shared: Shared, ledger: Ledger, *, is_removed: bool = False) -> Clearing:
+    """Let the job's kind remove what this ledger says is left, to its end or the deadline.
+
+    `is_removed` says that the job is no longer configured. Cancelling leaves on the ledger what is not removed yet.
+    """
+    context = Context(job.name, replace(shared, ledger=ledger), job.tenant, is_removed=is_removed)
+    context.deadline = context.started + _deadline(job)
+    stopped = await _attempt(job, job.probe.clear or _nothing, context, lambda _: False)
+    if stopped is not None:
+        return Clearing(_message(stopped, context) or str(stopped.reason), stopped.retry_after)
+    return Clearing(dict(_evidence(context)).get("cleanup", "something could not be removed") if context.cleanup_failed else "")
+
+
+async def _nothing(_: Context, __: Any) -> None:
+    """Stand for a kind that creates nothing."""
+
+
+async def _attempt(
+    job: Job, work: Callable[[Context, Any], Awaitable[None]], context: Context, late_since: Callable[[float], bool]
+) -> Stopped | None:
     try:
         async with asyncio.timeout(_deadline(job)) as deadline:
-            await job.probe.run(context, job.settings)
+            await work(context, job.settings)
     except Stopped as stopped:
         return stopped
     except TimeoutError as error:
@@ -118,6 +150,10 @@ def _bug(job: Job, error: Exception) -> Stopped:
 def _evidence(context: Context) -> tuple[tuple[str, str], ...]:
     found = context.evidence_found.items()
     return tuple((name, context.masked(value)) for name, value in found) if context.secrets else tuple(found)
+
+
+def _message(stopped: Stopped | None, context: Context) -> str:
+    return shown(context.masked(stopped.message[:_MESSAGE_CHARACTERS])) if stopped else ""
 
 
 def _outcome(stopped: Stopped | None) -> Outcome:

@@ -1,8 +1,15 @@
 """What survives a restart: each probe's last conclusive run, since when it fails, and what it has created and not removed yet.
 
 SQLite in `state_dir`, one writer thread. Runs are gathered on the loop, the latest per probe, and written together every few seconds: a
-crash loses at most those seconds. An artefact is written at once, before it is created. A full disk loses nothing in memory: what could not
-be written stays gathered and is tried again. A torn file is put aside and named in the log.
+crash loses at most those seconds. An artefact is written at once, before it is created, and with the first of a probe its origin: kind,
+tenant and settings, by which the agent can clear away what was created under a name that nobody has any more. What a probe created before
+its settings changed goes on under a name of its own, `name~time`, with the origin of then. A full disk loses nothing in memory: what could
+not be written stays gathered and is tried again.
+
+A torn file is put aside and named in the log. Artefacts and origins that can still be read from it are taken over: they are ours by our own
+ledger. More is not safe. Whatever else a service holds may belong to another agent that shares the mailbox or the site and is just using
+it, and nothing tells whose it is; so what stood on the unreadable pages stays until a sweep by tag and age finds it, which the kinds that
+have one (mail_roundtrip, mailbox) make at their first run and daily, of things older than a day.
 """
 
 import asyncio
@@ -10,14 +17,19 @@ import json
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 from probes.core.contract import Inconclusive
 from probes.core.ledger import Artefact
 from probes.core.reasons import Reason
+
+_Given = TypeVarTuple("_Given")
+_Result = TypeVar("_Result")
 
 log = logging.getLogger("fogbell.state")
 
@@ -31,8 +43,22 @@ CREATE TABLE IF NOT EXISTS artefact (
   probe TEXT NOT NULL, id TEXT NOT NULL, kind TEXT NOT NULL, created REAL NOT NULL, facts TEXT NOT NULL, PRIMARY KEY (probe, id)
 ) WITHOUT ROWID
 """
+_ORIGINS = """
+CREATE TABLE IF NOT EXISTS origin (
+  probe TEXT PRIMARY KEY, kind TEXT NOT NULL, tenant TEXT NOT NULL, tenant_id TEXT NOT NULL, settings TEXT NOT NULL, outline TEXT NOT NULL
+) WITHOUT ROWID
+"""
+_OPENING = ("PRAGMA locking_mode=EXCLUSIVE", "PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL", _SCHEMA, _ARTEFACTS, _ORIGINS)
+_READ = "SELECT probe, id, kind, created, facts FROM artefact"
+_READ_ORIGINS = "SELECT probe, kind, tenant, tenant_id, settings, outline FROM origin"
 _RECORD = "INSERT OR REPLACE INTO artefact VALUES (?, ?, ?, ?, ?)"
+_RECORD_ORIGIN = "INSERT OR REPLACE INTO origin VALUES (?, ?, ?, ?, ?, ?)"
 _UPSERT = "INSERT OR REPLACE INTO probe VALUES (?, ?, ?, ?, ?)"
+
+ASIDE = "~"
+"""What follows the name of a probe where artefacts go on under a name of their own; no probe's name has it."""
+
+_Row = tuple[object, ...]
 
 
 class StateError(Exception):
@@ -50,15 +76,52 @@ class Remembered:
     last_success: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a probe was when it created something.
+
+    `settings` are JSON as the kind reads it, with references to secrets and never a value; "" where that is not possible, because a secret
+    was written in place. `outline` are the same without any secret. `tenant_id` is "" where the probe has no tenant.
+    """
+
+    kind: str
+    tenant: str
+    tenant_id: str
+    settings: str
+    outline: str
+
+    def is_like(self, other: "Origin") -> bool:
+        """Say whether both create in the same place: the names of tenant and secrets do not matter."""
+        return (self.kind, self.tenant_id, self.outline) == (other.kind, other.tenant_id, other.outline)
+
+
+@dataclass(slots=True)
+class _Unwritten:
+    """What waits for the next flush. None stands for what is to be deleted."""
+
+    runs: dict[str, Remembered | None] = field(default_factory=dict)
+    artefacts: dict[tuple[str, str], Artefact | None] = field(default_factory=dict)
+    origins: dict[str, Origin | None] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        """Say whether there is anything."""
+        return bool(self.runs or self.artefacts or self.origins)
+
+    def after(self, older: "_Unwritten") -> "_Unwritten":
+        """Return both; what is newer counts."""
+        return _Unwritten(older.runs | self.runs, older.artefacts | self.artefacts, older.origins | self.origins)
+
+
 class State:
     """The open state of one agent. All work on the file is done in one thread of its own."""
 
     def __init__(self, directory: Path, write_failed: Callable[[], None] = lambda: None) -> None:
         self._path = directory / "fogbell.sqlite"
         self._write_failed = write_failed
-        self._gathered: dict[str, Remembered | None] = {}
+        self._unwritten = _Unwritten()
         self._artefacts: dict[str, dict[str, Artefact]] = {}
-        self._removed: dict[tuple[str, str], None] = {}
+        self._serving: dict[str, Origin] = {}
+        self._origins: dict[str, Origin] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="state")
         self._database: sqlite3.Connection | None = None
         self._failing = False
@@ -70,15 +133,28 @@ class State:
             StateError: where the directory cannot be made or written, or another agent uses it.
 
         """
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._open)
+        return await self._in_thread(self._open)
 
     def remember(self, remembered: Remembered) -> None:
         """Gather a probe's latest; written with the next flush."""
-        self._gathered[remembered.name] = remembered
+        self._unwritten.runs[remembered.name] = remembered
 
     def forget(self, name: str) -> None:
-        """Drop a removed probe with the next flush."""
-        self._gathered[name] = None
+        """Drop a removed probe with the next flush; what it has created stays."""
+        self._unwritten.runs[name] = None
+
+    def serve(self, probe: str, origin: Origin | None) -> None:
+        """Say who creates under this name from now on, None for nobody. What another created under it goes on under a name of its own."""
+        before = self._origins.get(probe)
+        if origin is not None and before is not None and not origin.is_like(before):
+            self._set_aside(probe, before)
+        if origin is None:
+            self._serving.pop(probe, None)
+            self._drop_idle_origin(probe)
+            return
+        self._serving[probe] = origin
+        if probe in self._artefacts and before != origin:
+            self._keep_origin(probe, origin)
 
     async def record(self, probe: str, artefact: Artefact) -> None:
         """Write an artefact of a probe at once.
@@ -87,39 +163,59 @@ class State:
             Inconclusive: AGENT_RESOURCES, where that is not possible.
 
         """
-        row = (probe, artefact.id, artefact.kind, artefact.created, json.dumps(artefact.facts))
+        origin = self._serving.get(probe)
+        is_new = origin is not None and origin != self._origins.get(probe)
+        if is_new:
+            # What is set aside must not be found under an origin that is not its own.
+            await self.flush()
+        rows = [(_RECORD_ORIGIN, _origin_row(probe, origin))] if is_new and origin is not None else []
+        self._unwritten.artefacts.pop((probe, artefact.id), None)
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._execute, _RECORD, row)
+            await self._in_thread(self._execute, [*rows, (_RECORD, _row(probe, artefact))])
         except sqlite3.Error as error:
+            self._unwritten.artefacts[probe, artefact.id] = self._artefacts.get(probe, {}).get(artefact.id)
             self._note_failure(error)
             raise Inconclusive(Reason.AGENT_RESOURCES, f"the state cannot be written ({error}), so nothing was created") from error
+        if is_new and origin is not None:
+            self._origins[probe] = origin
+            self._unwritten.origins.pop(probe, None)
         self._artefacts.setdefault(probe, {})[artefact.id] = artefact
-        self._removed.pop((probe, artefact.id), None)
 
     async def strike(self, probe: str, artefact_id: str) -> None:
-        """Take an artefact that is gone off the ledger; written with the next flush."""
-        self._artefacts.get(probe, {}).pop(artefact_id, None)
-        self._removed[probe, artefact_id] = None
+        """Take an artefact that is gone off the ledger; written with the next flush. With the last of a removed probe its origin goes."""
+        kept = self._artefacts.get(probe, {})
+        kept.pop(artefact_id, None)
+        self._unwritten.artefacts[probe, artefact_id] = None
+        if not kept:
+            self._artefacts.pop(probe, None)
+        if probe not in self._serving:
+            self._drop_idle_origin(probe)
 
     def outstanding(self, probe: str) -> tuple[Artefact, ...]:
         """Return what a probe has created and not removed yet, the oldest first."""
         return tuple(sorted(self._artefacts.get(probe, {}).values(), key=lambda artefact: artefact.created))
 
     def artefacts(self) -> Iterator[tuple[str, Artefact]]:
-        """Yield every artefact that is left, with the name of its probe."""
+        """Yield every artefact that is left, with the name it is kept under."""
         return ((probe, artefact) for probe, kept in self._artefacts.items() for artefact in kept.values())
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names under which there are artefacts."""
+        return tuple(self._artefacts)
+
+    def origin(self, probe: str) -> Origin | None:
+        """Return what created the artefacts that are kept under this name; None where an older version recorded them."""
+        return self._origins.get(probe)
 
     async def flush(self) -> None:
         """Write what was gathered. A failure is logged once, counted, and tried again with the next flush."""
-        if not self._gathered and not self._removed:
+        if not self._unwritten:
             return
-        gathered, self._gathered = self._gathered, {}
-        removed, self._removed = self._removed, {}
+        writing, self._unwritten = self._unwritten, _Unwritten()
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._write, gathered, tuple(removed))
+            await self._in_thread(self._write, writing)
         except sqlite3.Error as error:
-            self._gathered = gathered | self._gathered
-            self._removed = removed | self._removed
+            self._unwritten = self._unwritten.after(writing)
             self._note_failure(error)
         else:
             self._note_success()
@@ -127,8 +223,34 @@ class State:
     async def close(self) -> None:
         """Flush, and close the file."""
         await self.flush()
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+        await self._in_thread(self._close)
         self._thread.shutdown()
+
+    async def _in_thread(self, work: Callable[[Unpack[_Given]], _Result], *arguments: *_Given) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+    def _set_aside(self, probe: str, origin: Origin) -> None:
+        """Let artefacts go on under a name of their own."""
+        kept = self._artefacts.pop(probe, {})
+        self._origins.pop(probe)
+        self._unwritten.origins[probe] = None
+        if not kept:
+            return
+        aside, now = f"{probe}{ASIDE}", int(time.time())
+        while f"{aside}{now}" in self._artefacts:
+            now += 1
+        aside = f"{aside}{now}"
+        self._artefacts[aside] = kept
+        self._unwritten.artefacts |= {(probe, each): None for each in kept} | {(aside, each.id): each for each in kept.values()}
+        self._keep_origin(aside, origin)
+
+    def _keep_origin(self, probe: str, origin: Origin) -> None:
+        self._origins[probe] = self._unwritten.origins[probe] = origin
+
+    def _drop_idle_origin(self, probe: str) -> None:
+        if probe in self._origins and probe not in self._artefacts:
+            del self._origins[probe]
+            self._unwritten.origins[probe] = None
 
     def _open(self) -> tuple[Remembered, ...]:
         try:
@@ -143,40 +265,49 @@ class State:
 
     def _connect(self) -> tuple[Remembered, ...]:
         # Exclusive, so that a second agent on the same directory is refused instead of both writing.
-        self._database = sqlite3.connect(self._path, timeout=1, isolation_level=None, check_same_thread=False)
-        for statement in ("PRAGMA locking_mode=EXCLUSIVE", "PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL", _SCHEMA, _ARTEFACTS):
-            self._database.execute(statement)
+        database = self._database = sqlite3.connect(self._path, timeout=1, isolation_level=None, check_same_thread=False)
+        for statement in _OPENING:
+            database.execute(statement)
         self._artefacts = {}
-        for probe, name, kind, created, facts in self._database.execute("SELECT probe, id, kind, created, facts FROM artefact"):
-            self._artefacts.setdefault(probe, {})[name] = Artefact(name, kind, created, tuple(map(tuple, json.loads(facts))))
-        rows = self._database.execute("SELECT name, kind, record, failing_since, last_success FROM probe").fetchall()
+        for probe, artefact in map(_artefact, database.execute(_READ)):
+            self._artefacts.setdefault(probe, {})[artefact.id] = artefact
+        database.execute("DELETE FROM origin WHERE probe NOT IN (SELECT probe FROM artefact)")
+        self._origins = {probe: Origin(*facts) for probe, *facts in database.execute(_READ_ORIGINS)}
+        rows = database.execute("SELECT name, kind, record, failing_since, last_success FROM probe").fetchall()
         return tuple(Remembered(*row) for row in rows)
 
     def _start_anew(self, error: sqlite3.DatabaseError) -> tuple[Remembered, ...]:
+        """Put a torn file aside, with its log of what was written last, and take over what can be read of the ledger."""
         self._close()
         aside = self._path.with_suffix(f".torn-{int(time.time())}")
-        self._path.rename(aside)
-        for tail in ("-wal", "-shm"):
-            Path(f"{self._path}{tail}").unlink(missing_ok=True)
-        log.error("the state could not be read (%s); it is kept as %s and a new one begins", error, aside.name)
-        return self._connect()
+        for tail in ("", "-wal"):
+            with suppress(FileNotFoundError):
+                Path(f"{self._path}{tail}").rename(f"{aside}{tail}")
+        Path(f"{self._path}-shm").unlink(missing_ok=True)
+        artefacts, origins = _readable(aside, _READ), _readable(aside, _READ_ORIGINS)
+        self._connect()
+        self._execute([*((_RECORD_ORIGIN, row) for row in origins), *((_RECORD, row) for row in artefacts if _is_whole(row))])
+        self._close()
+        remembered = self._connect()
+        saved = sum(map(len, self._artefacts.values()))
+        words = "the state could not be read (%s); it is kept as %s and a new one begins, with %d things of it that probes have left"
+        log.error(words, error, aside.name, saved)
+        return remembered
 
-    def _execute(self, statement: str, row: tuple[object, ...]) -> None:
+    def _execute(self, statements: Iterable[tuple[str, _Row]]) -> None:
         if self._database is None:
             raise sqlite3.OperationalError("the state is closed")
-        self._database.execute(statement, row)
+        for statement, row in statements:
+            self._database.execute(statement, row)
 
-    def _write(self, gathered: dict[str, Remembered | None], removed: tuple[tuple[str, str], ...]) -> None:
+    def _write(self, unwritten: _Unwritten) -> None:
         database = self._database
         if database is None:
             return
-        rows = [(r.name, r.kind, r.record, r.failing_since, r.last_success) for r in gathered.values() if r is not None]
-        gone = [(name,) for name, r in gathered.items() if r is None]
         database.execute("BEGIN")
         try:
-            database.executemany(_UPSERT, rows)
-            database.executemany("DELETE FROM probe WHERE name = ?", gone)
-            database.executemany("DELETE FROM artefact WHERE probe = ? AND id = ?", removed)
+            _write_runs(database, unwritten.runs)
+            _write_ledger(database, unwritten)
             database.execute("COMMIT")
         except sqlite3.Error:
             if database.in_transaction:
@@ -198,6 +329,58 @@ class State:
         if self._failing:
             log.info("the state can be written again")
         self._failing = False
+
+
+def _write_runs(database: sqlite3.Connection, runs: dict[str, Remembered | None]) -> None:
+    rows = [(r.name, r.kind, r.record, r.failing_since, r.last_success) for r in runs.values() if r is not None]
+    database.executemany(_UPSERT, rows)
+    database.executemany("DELETE FROM probe WHERE name = ?", [(name,) for name, r in runs.items() if r is None])
+
+
+def _write_ledger(database: sqlite3.Connection, unwritten: _Unwritten) -> None:
+    artefacts, origins = unwritten.artefacts.items(), unwritten.origins.items()
+    database.executemany(_RECORD_ORIGIN, [_origin_row(probe, origin) for probe, origin in origins if origin is not None])
+    database.executemany(_RECORD, [_row(probe, artefact) for (probe, _), artefact in artefacts if artefact is not None])
+    database.executemany("DELETE FROM artefact WHERE probe = ? AND id = ?", [place for place, artefact in artefacts if artefact is None])
+    database.executemany("DELETE FROM origin WHERE probe = ?", [(probe,) for probe, origin in origins if origin is None])
+
+
+def _row(probe: str, artefact: Artefact) -> _Row:
+    return (probe, artefact.id, artefact.kind, artefact.created, json.dumps(artefact.facts))
+
+
+def _origin_row(probe: str, origin: Origin) -> _Row:
+    return (probe, origin.kind, origin.tenant, origin.tenant_id, origin.settings, origin.outline)
+
+
+def _artefact(row: tuple[str, str, str, float, str]) -> tuple[str, Artefact]:
+    """Return an artefact as it was written, with its probe.
+
+    Raises:
+        sqlite3.DatabaseError: where it cannot be read.
+
+    """
+    probe, name, kind, created, facts = row
+    try:
+        return probe, Artefact(name, kind, float(created), tuple((str(key), str(value)) for key, value in json.loads(facts)))
+    except (TypeError, ValueError) as error:
+        raise sqlite3.DatabaseError("an entry of the ledger is no entry") from error
+
+
+def _is_whole(row: Any) -> bool:
+    try:
+        _artefact(row)
+    except sqlite3.DatabaseError:
+        return False
+    return True
+
+
+def _readable(path: Path, query: str) -> list[_Row]:
+    """Return the rows of a torn file up to the first that cannot be read."""
+    rows: list[_Row] = []
+    with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as torn:
+        rows.extend(torn.execute(query))
+    return rows
 
 
 def _advice(path: Path, error: sqlite3.OperationalError) -> str:

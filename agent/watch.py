@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Protocol
 
@@ -25,7 +26,11 @@ from probes.core.reasons import Reason
 log = logging.getLogger("fogbell.probe")
 
 INCONCLUSIVE_IN_A_ROW = 3
-"""After so many inconclusive runs the next one fails: a probe that never says anything must not look healthy."""
+"""After so many inconclusive runs one that is throttled fails: a probe that asks too often to be answered must not look healthy.
+
+A run for which our machine lacked something stays inconclusive, however many there are: it says nothing about the service, whose
+availability would suffer from our full disk. That the probe has gone silent is told by the age of its last conclusive run.
+"""
 
 
 class Memory(Protocol):
@@ -48,10 +53,23 @@ class Listeners(Protocol):
         """Hand them a finished run (see agent.record)."""
 
 
-class Watch:
-    """All jobs at work."""
+def _nobody(_name: str, _seconds: float) -> None:
+    """Stand for nobody who wants to know."""
 
-    def __init__(self, shared: Shared, own: Own, memory: Memory | None, listeners: Listeners, *, histograms: bool = True) -> None:
+
+class Watch:
+    """All jobs at work. `ended(name, seconds)` hears of every end of a run, and for how long the service wants to be left alone."""
+
+    def __init__(
+        self,
+        shared: Shared,
+        own: Own,
+        memory: Memory | None,
+        listeners: Listeners,
+        *,
+        histograms: bool = True,
+        ended: Callable[[str, float], None] = _nobody,
+    ) -> None:
         self.history = History()
         self.exporter = Exporter(histograms=histograms)
         self.jobs: dict[str, Job] = {}
@@ -60,6 +78,8 @@ class Watch:
         self._listeners = listeners
         self._most = machine.runs_at_once()
         self._going = 0
+        self._running: Counter[str] = Counter()
+        self._ended = ended
         self._told_crowded = False
         self._lag = Lag(own.loop_lag.observe)
         self._scheduler = Scheduler(self._run, self.exporter.skip, own.schedule_drift.observe)
@@ -111,10 +131,27 @@ class Watch:
         if self._memory is not None:
             self._memory.forget(name)
 
+    def is_running(self, name: str) -> bool:
+        """Say whether a run of the probe is going, or of one of its name that is just being given up."""
+        return self._running[name] > 0
+
+    def count_cleanup_failure(self, name: str) -> None:
+        """Count that something could not be removed that a probe has left, where the probe is still there."""
+        if name in self.jobs:
+            self.exporter.count_cleanup_failure(name)
+
     async def _run(self, job: Job) -> float:
         """Run the job once, and return for how many seconds the service wants it held back."""
+        seconds = 0.0
+        try:
+            seconds = await self._run_and_finish(job)
+        finally:
+            self._ended(job.name, seconds)
+        return seconds
+
+    async def _run_and_finish(self, job: Job) -> float:
         run = await self._attempt(job)
-        if run.outcome is Outcome.INCONCLUSIVE and self.history.of(job.name).inconclusive_in_row >= INCONCLUSIVE_IN_A_ROW:
+        if _was_throttled(run) and self.history.of(job.name).inconclusive_in_row >= INCONCLUSIVE_IN_A_ROW:
             run = replace(run, outcome=Outcome.FAILED)
         self._finish(job, run)
         # Any other failure is looked at again at once: an outage that asks for patience is an outage all the same.
@@ -124,10 +161,14 @@ class Watch:
         if self._going >= self._most:
             return self._crowded_out(job)
         self._going += 1
+        self._running[job.name] += 1
         try:
             return await run_once(job, self._shared, self._lag.late_since)
         finally:
             self._going -= 1
+            self._running[job.name] -= 1
+            if not self._running[job.name]:
+                del self._running[job.name]
 
     def _crowded_out(self, job: Job) -> Run:
         why = f"{self._going} runs are going, as many as the machine's limit of open files allows; raise it (ulimit -n, LimitNOFILE)"
@@ -163,6 +204,10 @@ class Watch:
         self.history.restore(run, memory.failing_since, memory.last_success)
         self.exporter.show(run, memory.failing_since, memory.last_success)
         self.exporter.show_last_run(run)
+
+
+def _was_throttled(run: Run) -> bool:
+    return run.outcome is Outcome.INCONCLUSIVE and run.reason is Reason.THROTTLED
 
 
 def _facts(run: Run) -> dict[str, object]:

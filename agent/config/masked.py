@@ -37,7 +37,7 @@ def _lines(state_dir: str | None, tenants: Mapping[str, Tenant], probes: Iterabl
     for name, tenant in tenants.items():
         yield f"  {_flow(name)}:"
         written = tenant.model_dump(mode="json", exclude_unset=True)
-        yield from (f"    {key}: {_flow(_without_secrets(value, key))}" for key, value in written.items())
+        yield from (f"    {key}: {_flow(without_secrets(value, key))}" for key, value in written.items())
     yield "probes:"
     for built in probes:
         dash = "- "
@@ -56,7 +56,7 @@ def _keys(built: Built) -> dict[str, Any]:
         keys["tenant"] = job.tenant
     if job.labels:
         keys["labels"] = dict(job.labels)
-    return keys | {key: _without_secrets(value, key) for key, value in settings_of(built).items()}
+    return keys | {key: without_secrets(value, key) for key, value in settings_of(built).items()}
 
 
 def _duration(value: float) -> str | float:
@@ -64,13 +64,13 @@ def _duration(value: float) -> str | float:
     return words if seconds(words) == value else value
 
 
-def _without_secrets(value: Any, key: str) -> Any:
+def without_secrets(value: Any, key: str = "") -> Any:
     """Return plain data without secrets, also without those that stand where a text is allowed as well."""
     if isinstance(value, dict):
         is_inline = value.keys() == {"inline"}
-        return MASK if is_inline else {name: _without_secrets(below, name) for name, below in value.items()}
+        return MASK if is_inline else {name: without_secrets(below, name) for name, below in value.items()}
     if isinstance(value, list):
-        return [_without_secrets(item, key) for item in value]
+        return [without_secrets(item, key) for item in value]
     if isinstance(value, str):
         return MASK if is_sensitive(key) else LOGIN.sub(MASK, value)
     return value

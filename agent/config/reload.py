@@ -125,6 +125,12 @@ class Reloader:
         self._looked_at = configuration.secrets
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="configuration")
 
+    @property
+    def registry(self) -> Registry:
+        """The kinds that configurations are judged by."""
+        found: Registry = pkgutil.resolve_name(self._kinds)
+        return found
+
     async def load(self, prepare: Callable[[Configuration], None] = lambda _: None) -> list[str]:
         """Read anew; return the mistakes, one a line, in which case the configuration in force stays.
 
@@ -135,7 +141,7 @@ class Reloader:
         except ConfigurationError as error:
             await self._stay(error)
             return str(error).splitlines()
-        configuration = await assembled(found, self.configuration.built, pkgutil.resolve_name(self._kinds))
+        configuration = await assembled(found, self.configuration.built, self.registry)
         await self._apart(self.secrets.refresh, configuration.secrets)
         prepare(configuration)
         self._seen, self._looked_at = configuration.digest, configuration.secrets

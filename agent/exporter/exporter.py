@@ -88,8 +88,7 @@ class Exporter:
             counts.tainted += 1
             self._put_value(c.TAINTED, run.probe, counts.tainted)
         if run.cleanup_failed:
-            counts.cleanup_failures += 1
-            self._put_value(c.CLEANUP_FAILURES, run.probe, counts.cleanup_failures)
+            self.count_cleanup_failure(run.probe)
         self._add_up(run)
         if run.outcome is Outcome.INCONCLUSIVE:
             counts.inconclusive += 1
@@ -123,6 +122,12 @@ class Exporter:
     def show_last_run(self, run: Run) -> None:
         """Put the time of a run remembered from before a restart."""
         self._put_value(c.LAST_RUN, run.probe, run.started)
+
+    def count_cleanup_failure(self, probe: str) -> None:
+        """Count that something the probe created could not be removed."""
+        counts = self._counts[probe]
+        counts.cleanup_failures += 1
+        self._put_value(c.CLEANUP_FAILURES, probe, counts.cleanup_failures)
 
     def skip(self, probe: str, count: int) -> None:
         """Count starts that did not happen."""

@@ -99,6 +99,8 @@ class Context:
     """What the run was given in confidence: no message and no evidence shows it, in whatever spelling a server says it back."""
     cleanup_failed: bool = False
     """Whether something that the probe created could not be removed: counted, and never a run's reason."""
+    is_removed: bool = False
+    """Whether the probe is no longer configured, or no longer so: what is left of it is cleared away and awaited by nobody."""
 
     def step(self, name: str) -> AbstractContextManager[None]:
         """Time a step. Steps may nest; the innermost one that an exception leaves is to blame."""
