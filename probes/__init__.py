@@ -3,6 +3,7 @@
 from typing import Any
 
 from probes import (
+    defender,
     dns,
     dns_m365_domain,
     endpoints,
@@ -23,6 +24,7 @@ from probes import (
 from probes.core.contract import Probe
 
 REGISTRY: dict[str, Probe[Any]] = {
+    "defender": defender.PROBE,
     "dns": dns.PROBE,
     "dns_m365_domain": dns_m365_domain.PROBE,
     "endpoints": endpoints.PROBE,

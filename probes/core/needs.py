@@ -92,11 +92,13 @@ class Service(StrEnum):
     SERVICE_HEALTH = "service_health"
     """Service health and message centre."""
     SECURITY = "security"
-    """Defender: incidents, alerts, hunting."""
+    """Defender and Purview: incidents, alerts, scores, labels."""
+    HUNTING = "hunting"
+    """Advanced hunting of Defender: a quota of the whole tenant, larger for larger ones."""
     EDISCOVERY = "ediscovery"
     """eDiscovery of Purview."""
-    AUDIT = "audit"
-    """Audit log and sign-in reports."""
+    AUDIT_SEARCH = "audit_search"
+    """Searches of Purview's audit log; no limit is published. That of audit logs and sign-ins is for Entra's own."""
     GRAPH = "graph"
     """Anything else in Microsoft Graph: only its limit for all calls together counts."""
 
@@ -135,8 +137,9 @@ LIMITS: dict[Service, tuple[Limit, ...]] = {
     Service.PRESENCE: (Limit(1_500, 30),),
     Service.SERVICE_HEALTH: (Limit(240, 60), Limit(800, 3_600)),
     Service.SECURITY: (Limit(150, 60),),
+    Service.HUNTING: (Limit(45, 60), Limit(1_500, 3_600)),
     Service.EDISCOVERY: (Limit(5, 60),),
-    Service.AUDIT: (Limit(5, 10),),
+    Service.AUDIT_SEARCH: (),
     Service.GRAPH: (Limit(130_000, 10),),
 }
 """Limits by service: of the sizes of a tenant the smallest. Meetings count per user, Outlook per mailbox."""

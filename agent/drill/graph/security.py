@@ -1,12 +1,13 @@
 """Defender and Purview: incidents, alerts, hunting, scores, labels, cases, and searches of the audit log.
 
-https://learn.microsoft.com/en-us/graph/api/resources/security-api-overview
+https://learn.microsoft.com/en-us/graph/api/resources/security-api-overview. What a tenant without a licence, an app without a role and a
+tenant without an audit log are told is documented nowhere; it is played as public reports of such tenants show it.
 """
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from agent.drill.graph.frame import Answer, Call, GraphError, Operation
@@ -14,11 +15,12 @@ from agent.drill.graph.moments import moment, seconds_of
 from agent.drill.graph.odata import entity, page
 from agent.drill.world import World
 
-AUDIT_STARTS_AFTER_SECONDS = 30.0
+AUDIT_STARTS_AFTER_SECONDS = 2.0
 """How long a search of the audit log waits before it runs."""
-AUDIT_TAKES_SECONDS = 240.0
-"""How long after it was asked for it has succeeded: minutes, as in Purview."""
+AUDIT_TAKES_SECONDS = 8.0
+"""How long after it was asked for it is over: seconds where Purview takes minutes to hours, so that a demonstration sees one end."""
 DEFENDER, PURVIEW = "defender", "purview"
+EDISCOVERY, AUDIT = "ediscovery", "audit"
 _HOUR_SECONDS = 3600.0
 
 
@@ -35,13 +37,29 @@ class Search:
 
 
 class Security:
-    """What the security side of one world holds, and the licences it was bought with."""
+    """What the security side of one world holds, the licences it was bought with, and how it is set up."""
 
     def __init__(self, world: World) -> None:
         self.licences = {DEFENDER, PURVIEW}
         """Take one out, and its services refuse everybody."""
+        self.roles = {EDISCOVERY, AUDIT}
+        """In which role groups of Purview and Exchange callers are. Take one out, and no permission helps."""
+        self.auditing = True
+        """Whether the tenant records its audit log."""
+        self.quiet = False
+        """Whether there is no incident, alert, score, label and case at all."""
+        self.capitals = False
+        """Whether names in answers of hunting begin with capitals, as an older documentation has them."""
+        self.search_ends: Literal["succeeded", "failed", "cancelled"] = "succeeded"
+        """How searches of the audit log end."""
+        self.search_seconds = AUDIT_TAKES_SECONDS
+        """How long they take."""
         self.started = world.now()
         self.searches: dict[str, Search] = {}
+
+    def page(self, call: Call, entries: list[dict[str, Any]], size: int = 100) -> Answer:
+        """Answer with entries, or with none where all is quiet."""
+        return page(call, [] if self.quiet else entries, size)
 
 
 def _licensed(world: World, licence: str) -> Security:
@@ -53,9 +71,23 @@ def _licensed(world: World, licence: str) -> Security:
     """
     security = world.of(Security)
     if licence not in security.licences:
-        raise GraphError(
-            403, "Forbidden", f"Tenant {world.tenant_id} is not provisioned: a licence of Microsoft {licence.title()} is needed."
-        )
+        raise GraphError(403, "Forbidden", "Account is not provisioned.")
+    return security
+
+
+def _auditor(world: World, call: Call) -> Security:
+    """Give the state, where the tenant has an audit log and the caller may search it.
+
+    Raises:
+        GraphError: 400 where it has none, 403 where the caller may not, or there is no licence.
+
+    """
+    security = _licensed(world, PURVIEW)
+    if AUDIT not in security.roles:
+        who = f"User:{call.caller.user_id}" if call.caller.user_id else f"App:{call.caller.app_id}"
+        raise GraphError(403, "UnknownError", f'{{"Message":"{who} dont have any permissions"}}')
+    if not security.auditing:
+        raise GraphError(400, "UnknownError", '{"Message":"Status: AuditingDisabledTenant"}')
     return security
 
 
@@ -77,8 +109,8 @@ def _common(world: World, hours: float) -> dict[str, Any]:
 
 def list_incidents(world: World, call: Call) -> Answer:
     """Answer with the incidents of Defender."""
-    _licensed(world, DEFENDER)
-    return page(call, [_incident(world, 2, "resolved", 40), _incident(world, 1, "active", 6)], 50)
+    security = _licensed(world, DEFENDER)
+    return security.page(call, [_incident(world, 2, "resolved", 40), _incident(world, 1, "active", 6)], 50)
 
 
 def _incident(world: World, number: int, status: str, hours: float) -> dict[str, Any]:
@@ -99,8 +131,8 @@ def _incident(world: World, number: int, status: str, hours: float) -> dict[str,
 
 def list_alerts(world: World, call: Call) -> Answer:
     """Answer with the alerts of Defender."""
-    _licensed(world, DEFENDER)
-    return page(call, [_alert(world, number, hours) for number, hours in ((1, 6), (2, 40))], 50)
+    security = _licensed(world, DEFENDER)
+    return security.page(call, [_alert(world, number, hours) for number, hours in ((1, 6), (2, 40))], 50)
 
 
 def _alert(world: World, number: int, hours: float) -> dict[str, Any]:
@@ -122,7 +154,8 @@ def _alert(world: World, number: int, hours: float) -> dict[str, Any]:
 
 def list_scores(world: World, call: Call) -> Answer:
     """Answer with the secure score of each of the last days, the latest first."""
-    start, people = _licensed(world, DEFENDER).started, len(world.people)
+    security, people = _licensed(world, DEFENDER), len(world.people)
+    start = security.started
     days = [moment(start - day * 24 * _HOUR_SECONDS) for day in range(3)]
     scores = [
         {
@@ -137,7 +170,7 @@ def list_scores(world: World, call: Call) -> Answer:
         }
         for day in days
     ]
-    return page(call, scores, 10)
+    return security.page(call, scores, 10)
 
 
 _PRINT = re.compile(r"\s*print\s+(.+?)\s*;?\s*", re.DOTALL)
@@ -148,7 +181,7 @@ _TABLES = frozenset({"AlertInfo", "DeviceInfo", "EmailEvents", "IdentityLogonEve
 
 def run_hunting_query(world: World, call: Call) -> Answer:
     """Run a query of the two simplest forms: `print name=value, …` and `Table | take n` (whose tables are empty)."""
-    _licensed(world, DEFENDER)
+    security = _licensed(world, DEFENDER)
     # The names of an action's parameters count in any case of letters: the documentation and the metadata differ.
     body = {str(key).lower(): value for key, value in (call.body if isinstance(call.body, dict) else {}).items()}
     query, timespan = body.get("query"), body.get("timespan")
@@ -158,8 +191,15 @@ def run_hunting_query(world: World, call: Call) -> Answer:
         raise GraphError(400, "BadRequest", f"'{timespan}' is no ISO 8601 timespan.")
     row = _row(query)
     schema = [{"name": name, "type": "Int64" if isinstance(value, int) else "String"} for name, value in row.items()]
-    context = f"{world.url('graph')}/v1.0/$metadata#microsoft.graph.security.huntingQueryResults"
-    return Answer({"@odata.context": context, "schema": schema, "results": [row] if row else []})
+    context = {"@odata.context": f"{world.url('graph')}/v1.0/$metadata#microsoft.graph.security.huntingQueryResults"}
+    rows = [row] if row else []
+    if security.capitals:
+        return Answer({**context, "Schema": list(map(_capital, schema)), "Results": list(map(_capital, rows))})
+    return Answer({**context, "schema": schema, "results": rows})
+
+
+def _capital(names: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.capitalize(): value for name, value in names.items()}
 
 
 def _row(query: str) -> dict[str, int | str]:
@@ -187,7 +227,7 @@ _SENSITIVITY = (("Public", False), ("General", False), ("Confidential", True), (
 
 def list_sensitivity_labels(world: World, call: Call) -> Answer:
     """Answer with the sensitivity labels of the tenant."""
-    _licensed(world, PURVIEW)
+    security = _licensed(world, PURVIEW)
     labels = [
         {
             "id": _guid(f"label {name}"),
@@ -205,7 +245,7 @@ def list_sensitivity_labels(world: World, call: Call) -> Answer:
         }
         for priority, (name, protects) in enumerate(_SENSITIVITY)
     ]
-    return page(call, labels)
+    return security.page(call, labels)
 
 
 def list_retention_labels(world: World, call: Call) -> Answer:
@@ -227,8 +267,11 @@ def list_retention_labels(world: World, call: Call) -> Answer:
 
 
 def list_cases(world: World, call: Call) -> Answer:
-    """Answer with the eDiscovery cases of the tenant."""
-    start = _licensed(world, PURVIEW).started
+    """Answer with the eDiscovery cases of the tenant, to whoever is in a role group of eDiscovery; a permission alone opens nothing."""
+    security = _licensed(world, PURVIEW)
+    if EDISCOVERY not in security.roles:
+        raise GraphError(401, "UnknownError", "")
+    start = security.started
     case = {
         "id": _guid("case"),
         "displayName": "Contoso against Fabrikam",
@@ -239,7 +282,7 @@ def list_cases(world: World, call: Call) -> Answer:
         "lastModifiedDateTime": moment(start - 400 * _HOUR_SECONDS),
         "closedDateTime": None,
     }
-    return page(call, [case])
+    return security.page(call, [case])
 
 
 _FILTERS = ("operationFilters", "serviceFilters", "userPrincipalNameFilters")
@@ -247,7 +290,7 @@ _FILTERS = ("operationFilters", "serviceFilters", "userPrincipalNameFilters")
 
 def create_search(world: World, call: Call) -> Answer:
     """Ask for a search of the audit log."""
-    security = _licensed(world, PURVIEW)
+    security = _auditor(world, call)
     body = call.body if isinstance(call.body, dict) else {}
     try:
         start, end = seconds_of(body["filterStartDateTime"]), seconds_of(body["filterEndDateTime"])
@@ -270,15 +313,16 @@ def _words(given: object) -> bool:
 
 def get_search(world: World, call: Call) -> Answer:
     """Answer with a search of the audit log and how far it is."""
-    search = _licensed(world, PURVIEW).searches.get(call.path["auditLogQuery-id"])
+    search = _auditor(world, call).searches.get(call.path["auditLogQuery-id"])
     if search is None:
         raise GraphError(404, "NotFound", "The audit log query was not found.")
     return entity(call, _shown_search(world, search))
 
 
 def _shown_search(world: World, search: Search) -> dict[str, Any]:
-    age = world.now() - search.asked
-    status = "notStarted" if age < AUDIT_STARTS_AFTER_SECONDS else "running" if age < AUDIT_TAKES_SECONDS else "succeeded"
+    security, age = world.of(Security), world.now() - search.asked
+    waits = min(AUDIT_STARTS_AFTER_SECONDS, security.search_seconds / 2)
+    status = "notStarted" if age < waits else "running" if age < security.search_seconds else security.search_ends
     return {
         "id": search.id,
         "displayName": search.name,
@@ -314,8 +358,8 @@ _RECORDS = _any("RecordsManagement.Read.All", "RecordsManagement.ReadWrite.All")
 OPERATIONS = (
     _get("incidents", list_incidents, "security", "incidents", _any("SecurityIncident.Read.All", "SecurityIncident.ReadWrite.All")),
     _get("alerts_v2", list_alerts, "security", "alerts", _any("SecurityAlert.Read.All", "SecurityAlert.ReadWrite.All")),
-    Operation("POST", "/security/runHuntingQuery", run_hunting_query, "security", "hunting", _HUNT, _HUNT),
-    Operation("POST", "/security/microsoft.graph.security.runHuntingQuery", run_hunting_query, "security", "hunting", _HUNT, _HUNT),
+    Operation("POST", "/security/runHuntingQuery", run_hunting_query, "hunting", "hunting", _HUNT, _HUNT),
+    Operation("POST", "/security/microsoft.graph.security.runHuntingQuery", run_hunting_query, "hunting", "hunting", _HUNT, _HUNT),
     _get("secureScores", list_scores, "security", "scores", _any("SecurityEvents.Read.All", "SecurityEvents.ReadWrite.All")),
     _get(
         "dataSecurityAndGovernance/sensitivityLabels",
@@ -326,7 +370,7 @@ OPERATIONS = (
     ),
     Operation("GET", "/security/labels/retentionLabels", list_retention_labels, "security", "labels", delegated=_RECORDS),
     _get("cases/ediscoveryCases", list_cases, "ediscovery", "ediscovery", _any("eDiscovery.Read.All", "eDiscovery.ReadWrite.All")),
-    Operation("POST", "/security/auditLog/queries", create_search, "audit", "audit", _AUDIT, _AUDIT),
-    _get("auditLog/queries/{auditLogQuery-id}", get_search, "audit", "audit", _AUDIT),
+    Operation("POST", "/security/auditLog/queries", create_search, "audit_search", "audit", _AUDIT, _AUDIT),
+    _get("auditLog/queries/{auditLogQuery-id}", get_search, "audit_search", "audit", _AUDIT),
 )
 """What this area answers."""

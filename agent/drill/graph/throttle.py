@@ -63,7 +63,7 @@ LIMITS: Mapping[str, Limit] = {
     "service_health": Limit((Span(240, 60), Span(800, 3_600))),
     "security": Limit((Span(150, 60),)),
     "ediscovery": Limit((Span(5, 60),)),
-    "audit": Limit((Span(5, 10),)),
+    "hunting": Limit((Span(45, 60), Span(1_500, 3_600))),
     "directory": Limit((Span(3_500, 10),)),
     "files": Limit((Span(1_200, 60), Span(1_200_000, 86_400))),
     "meetings": Limit((Span(2_000, 2_592_000, _organizer),)),
