@@ -19,9 +19,9 @@ probes:
 | event | event, cancel | makes an event for tomorrow, reads it back, and removes it |
 
 The event says what it is, invites nobody, reminds nobody and shows the time as free. It is on the ledger of `state_dir` before it is made,
-and struck off when it is gone: after a crash the next run removes it, in the step `cleanup`, and so does that step once a day with whatever
-carries our mark and is older than a day. A cleanup that fails is counted and is no run's reason. Where the ledger cannot be written no
-event is made, and the run is inconclusive (agent_resources).
+and struck off when it is gone: after a crash the agent removes it when it starts, or the next run in its step `cleanup`, and so does that
+step once a day with whatever carries our mark and is older than a day. A cleanup that fails is counted and is no run's reason. Where the
+ledger cannot be written no event is made, and the run is inconclusive (agent_resources).
 
 An Exchange Server of your own, or a mailbox of Exchange Online where EWS is still allowed:
 
@@ -113,6 +113,14 @@ async def run(ctx: Context, settings: Mailbox) -> None:
     elif ctx.shared.ledger.outstanding(ctx.probe):
         # Left from when this part was still wanted.
         await _clear_away(ctx, desk)
+
+
+async def clear(ctx: Context, settings: Mailbox) -> None:
+    """Remove events of runs that could not, whatever else of the mailbox works."""
+    desk = _desk(settings)
+    with ctx.step("sign_in"):
+        await desk.sign_in(ctx, _permissions(settings))
+    await _clear_away(ctx, desk)
 
 
 def _desk(settings: Mailbox) -> Desk:
@@ -227,4 +235,5 @@ PROBE = Probe(
     remembers=lambda settings: "event" in settings.parts,
     permissions=_permissions,
     costs=_costs,
+    clear=clear,
 )

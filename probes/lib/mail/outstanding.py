@@ -2,6 +2,9 @@
 
 A letter is on the ledger from before it is handed over until nothing of it is left: the recipient's copy, the sender's, the report of its
 delivery. One that a run found late, or whose submission is uncertain, or whose run was killed, is looked for by later runs, for a day.
+
+A late letter that is awaited is no litter while its probe is there: the run that finds it tells how late it was. Of a probe that was
+removed, renamed or changed nobody awaits one, and it is cleared away when it comes, for a day.
 """
 
 import asyncio
@@ -81,6 +84,12 @@ class Boxes:
     receiving: Mailbox
     own: Own | None = None
 
+    async def close(self) -> None:
+        """Let go of connections at once. Never raises."""
+        await self.receiving.close()
+        if self.own is not None:
+            await self.own.mailbox.close()
+
 
 @dataclass(slots=True)
 class Rounds:
@@ -124,7 +133,7 @@ async def tidy(ctx: Context, boxes: Boxes, tag: str, seen: Sequence[Found] = ())
     ledger and is counted.
     """
     last = ctx.shared.part(Rounds).arrived
-    letters, before = _batch(ctx, tag), last.get(ctx.probe, tag)
+    letters, before = _batch(ctx, ctx.shared.ledger.outstanding(ctx.probe), tag), last.get(ctx.probe, tag)
     if letters or before != tag:
         received = await _look_for(ctx, boxes, letters, {before, *(letter.id for letter in letters)}, seen)
         known = {(one.folder, one.key) for one in seen}
@@ -133,6 +142,32 @@ async def tidy(ctx: Context, boxes: Boxes, tag: str, seen: Sequence[Found] = ())
     if seen and all(kept.id != tag for kept in ctx.shared.ledger.outstanding(ctx.probe)):
         last[ctx.probe] = tag
     await _sweep(ctx, boxes)
+
+
+async def clear(ctx: Context, boxes: Boxes) -> None:
+    """Clear away, outside of a run, letters that no run of the probe has to tell of any more. Closes the mailboxes in any case.
+
+    Raises:
+        Failed, Inconclusive: where the receiving mailbox cannot be opened.
+
+    """
+    outstanding = ctx.shared.ledger.outstanding(ctx.probe)
+    letters = _batch(ctx, [letter for letter in outstanding if ctx.is_removed or not _is_awaited(letter)])
+    if not letters:
+        return
+    try:
+        with ctx.step("sign_in"):
+            await boxes.receiving.open(ctx)
+        with ctx.step("cleanup"):
+            await _look_for(ctx, boxes, letters, {letter.id for letter in letters}, ())
+    finally:
+        await boxes.close()
+
+
+def _is_awaited(letter: Artefact) -> bool:
+    state, age = letter.fact("state"), time.time() - letter.created
+    is_late, is_lost = state == State.LATE, state in _ACCEPTED and age > DAY
+    return is_late or is_lost or (state == State.COPY and age < _COPY_SECONDS)
 
 
 async def _look_for(
@@ -165,9 +200,8 @@ def _waits(own: Own | None, tags: Collection[str], sent: Sequence[Found] | None)
     return {tag: _COPY_SECONDS for tag in tags if own and own.keeps_copies and tag not in copies}
 
 
-def _batch(ctx: Context, tag: str) -> list[Artefact]:
-    """Return this letter, where it is on the ledger, and some of the earlier ones: each gets its turn."""
-    outstanding = ctx.shared.ledger.outstanding(ctx.probe)
+def _batch(ctx: Context, outstanding: Sequence[Artefact], tag: str = "") -> list[Artefact]:
+    """Return this letter, where it is among those on the ledger, and some of the earlier ones: each gets its turn."""
     earlier = [letter for letter in outstanding if letter.id != tag]
     rounds = ctx.shared.part(Rounds)
     begin = rounds.next.get(ctx.probe, 0) % max(len(earlier), 1)
