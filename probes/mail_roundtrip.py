@@ -130,6 +130,7 @@ from probes.core.contract import Layer, Measurement, Place, Probe, Settings, Wor
 from probes.lib.durations import Duration
 from probes.lib.mail.letter import Address, Template, new_letter
 from probes.lib.mail.outstanding import Boxes
+from probes.lib.mail.outstanding import clear as clear_letters
 from probes.lib.mail.smtp import SmtpSend
 from probes.lib.mail.trip import Judgement, Trip, round_trip
 from probes.lib.mail.ways import Receive, Send, address_of, costs_of, mailbox_of, needs_of, outbox_of, own_of, sent_of, signs_in
@@ -180,9 +181,17 @@ class MailRoundtrip(Settings):
 async def run(ctx: Context, settings: MailRoundtrip) -> None:
     """Write a letter and follow it."""
     letter = new_letter(ctx.probe, settings.send.from_, settings.recipient, settings.message)
-    boxes = Boxes(mailbox_of(settings.receive), own_of(settings.send, settings.own))
     judgement = Judgement(settings.junk == "tolerate", settings.expect_within)
-    await round_trip(ctx, Trip(letter, outbox_of(settings.send), boxes, judgement))
+    await round_trip(ctx, Trip(letter, outbox_of(settings.send), _boxes(settings), judgement))
+
+
+async def clear(ctx: Context, settings: MailRoundtrip) -> None:
+    """Clear away letters that no run of the probe has to tell of any more."""
+    await clear_letters(ctx, _boxes(settings))
+
+
+def _boxes(settings: MailRoundtrip) -> Boxes:
+    return Boxes(mailbox_of(settings.receive), own_of(settings.send, settings.own))
 
 
 def _warnings(settings: MailRoundtrip) -> tuple[str, ...]:
@@ -224,4 +233,5 @@ PROBE = Probe(
     permissions=lambda settings: tuple(dict.fromkeys(need for end in settings.ends for need in needs_of(end))),
     warnings=_warnings,
     costs=lambda settings: costs_of(settings.send, settings.receive, settings.own),
+    clear=clear,
 )
