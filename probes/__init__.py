@@ -19,6 +19,7 @@ from probes import (
     service_health,
     smtp,
     tcp,
+    teams_meeting,
     teams_message,
 )
 from probes.core.contract import Probe
@@ -40,6 +41,7 @@ REGISTRY: dict[str, Probe[Any]] = {
     "service_health": service_health.PROBE,
     "smtp": smtp.PROBE,
     "tcp": tcp.PROBE,
+    "teams_meeting": teams_meeting.PROBE,
     "teams_message": teams_message.PROBE,
 }
 """Kind, as written in YAML, to probe. Alphabetical."""

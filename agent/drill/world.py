@@ -26,8 +26,10 @@ HOSTS = (
     "teams-admin",
     "entra",
     "office",
+    "teams",
 )
-"""Every host of the tenant that speaks HTTP. `files` gives pre-authenticated downloads, `metadata` is what a machine in Azure asks."""
+"""Every host of the tenant that speaks HTTP. `files` gives pre-authenticated downloads, `metadata` is what a machine in Azure asks; at
+`teams` meetings are joined."""
 PLAIN = frozenset({"metadata", "control"})
 """Hosts without TLS: Azure's metadata service is plain HTTP by its nature, and so is the page that is not Microsoft's."""
 

@@ -69,14 +69,15 @@ def redirect_of(response: Response, base: Url, more: tuple[str, ...] = ()) -> Ur
 
 def is_sign_in_host(host: str, more: tuple[str, ...] = ()) -> bool:
     """Say whether people sign in there: at Microsoft's, or one of `more`."""
-    return any(_fits(host, pattern) for pattern in (*SIGN_IN_HOSTS, *more))
+    return any(fits(host, pattern) for pattern in (*SIGN_IN_HOSTS, *more))
 
 
 def _allowed(host: str, base: str, more: tuple[str, ...]) -> bool:
     return _site(host) == _site(base) or is_sign_in_host(host, more)
 
 
-def _fits(host: str, pattern: str) -> bool:
+def fits(host: str, pattern: str) -> bool:
+    """Say whether a host is the one that a pattern names, or below `*.example.org`."""
     return host.endswith(pattern[1:]) if pattern.startswith("*.") else host == pattern
 
 

@@ -14,13 +14,15 @@ from probes.lib.proxy import Proxy, ProxyUrl
 from probes.lib.tls import Trust
 from probes.lib.url import HttpUrl
 
-_GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+"""How Entra writes identifiers."""
+
 _HOST = re.compile(r"(?=.{1,253}$)(?!-)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*(?::[0-9]{1,5})?")
 _VARIANTS = ("certificate", "secret", "federated_token", "managed_identity")
 
 
 def _guid(text: str) -> str:
-    if not _GUID.fullmatch(text):
+    if not GUID.fullmatch(text):
         raise ValueError("must be an identifier like 00000000-0000-0000-0000-000000000000")
     return text.lower()
 
@@ -31,7 +33,7 @@ def _host(text: str) -> str:
     return text.lower()
 
 
-Guid = Annotated[str, AfterValidator(_guid), Field(json_schema_extra={"pattern": _GUID.pattern.join("^$")})]
+Guid = Annotated[str, AfterValidator(_guid), Field(json_schema_extra={"pattern": GUID.pattern.join("^$")})]
 Host = Annotated[str, AfterValidator(_host)]
 
 

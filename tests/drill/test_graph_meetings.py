@@ -4,11 +4,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from agent.drill.entra.site import login_site
 from agent.drill.graph.meetings import EVERYBODY, Meetings
 from agent.drill.graph.throttle import LIMITS, Limit, Throttle
 from agent.drill.hosting import serve_sites
-from agent.drill.portals import portal_sites
+from agent.drill.join import join_site
 from tests.drill.graph import Client, graph_client
 
 WRITE, WRITE_AS = "OnlineMeetings.ReadWrite.All", "OnlineMeetings.ReadWrite"
@@ -88,12 +87,30 @@ async def test_a_user_has_so_many_meetings_a_month_and_reading_costs_none(client
     assert (await client.ask("POST", meetings(client, 1), WRITE, body=BODY)).status == 201
 
 
-async def test_a_meeting_is_joined_at_a_portal_of_the_world(client: Client) -> None:
-    world = client.world
-    office = next(site for site in portal_sites(world) if site.host == "office")
-    async with serve_sites(world, login_site(world), office) as authority:
+async def test_a_meeting_is_joined_at_the_teams_of_the_world(client: Client) -> None:
+    async with serve_sites(client.world, join_site()) as authority:
         authority.configure_trust(client.tls)
-        made = await client.ask("POST", meetings(client), WRITE, body=BODY)
-        async with client.session.head(made.body["joinWebUrl"], allow_redirects=False, ssl=client.tls) as answer:
+        link = (await client.ask("POST", meetings(client), WRITE, body=BODY)).body["joinWebUrl"]
+        assert link.startswith(client.world.url("teams", "/l/meetup-join/"))
+        async with client.session.get(link, allow_redirects=False, ssl=client.tls) as answer:
             assert answer.status == 302
-            assert answer.headers["Location"].startswith(world.url("login"))
+            assert answer.headers["Location"].startswith("/dl/launcher/launcher.html?url=%2Fl%2Fmeetup-join%2F")
+        async with client.session.get(link, ssl=client.tls) as answer:
+            assert (answer.status, "join your meeting" in await answer.text()) == (200, True)
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/", 404), ("POST", "/l/meetup-join/19%3Ameeting/0", 405)])
+async def test_what_is_no_join_link_is_not_answered(client: Client, method: str, path: str, status: int) -> None:
+    async with serve_sites(client.world, join_site()) as authority:
+        authority.configure_trust(client.tls)
+        async with client.session.request(method, client.world.url("teams", path), ssl=client.tls) as answer:
+            assert answer.status == status
+
+
+async def test_somebody_without_a_licence_has_no_meetings(client: Client) -> None:
+    first, second, *_ = client.world.people
+    client.world.of(Meetings).unlicensed.add(first.id)
+    refused = await client.ask("POST", meetings(client), WRITE, body=BODY)
+    assert (refused.status, refused.code) == (403, "Forbidden")
+    assert (await client.ask("POST", "/me/onlineMeetings", WRITE_AS, by=first, body={})).status == 403
+    assert (await client.ask("POST", "/me/onlineMeetings", WRITE_AS, by=second, body={})).status == 201

@@ -41,17 +41,20 @@ class Meetings:
         self.meetings: dict[str, Meeting] = {}
         self.policies: set[tuple[str, str]] = {(world.app_id, EVERYBODY)}
         """Application access policies: (app id, user id or `EVERYBODY`)."""
+        self.unlicensed: set[str] = set()
+        """Object ids of people who may not call meetings: they have no licence for Teams."""
 
 
 def _organizer(world: World, call: Call) -> Person:
     """Find whose meetings a call is about.
 
     Raises:
-        GraphError: 404 where the path does not hold the object id of a person; 403 to another person, and to an app without a policy.
+        GraphError: 404 where the path does not hold the object id of a person; 403 to another person, to an app without a policy, and for
+            somebody without a licence.
 
     """
     if "user-id" not in call.path:
-        return caller(world, call)
+        return _licensed(world, caller(world, call))
     person = next((each for each in world.people if each.id == call.path["user-id"].lower()), None)
     if person is None:
         raise GraphError(404, "NotFound", "User not found: the organiser is named by object id.")
@@ -60,6 +63,12 @@ def _organizer(world: World, call: Call) -> Person:
     granted = world.of(Meetings).policies & {(call.caller.app_id, EVERYBODY), (call.caller.app_id, person.id)}
     if call.caller.user_id is None and not granted:
         raise GraphError(403, "Forbidden", "No application access policy found for this app.")
+    return _licensed(world, person)
+
+
+def _licensed(world: World, person: Person) -> Person:
+    if person.id in world.of(Meetings).unlicensed:
+        raise GraphError(403, "Forbidden", "Failed to get license information for the user. Ensure user has a valid license.")
     return person
 
 
@@ -81,8 +90,8 @@ def _times(world: World, body: dict[str, Any]) -> tuple[float, float]:
 
 
 def _teams(world: World) -> str:
-    """Where a meeting is joined: the office portal of this world, and Teams itself where none was started."""
-    return world.url("office") if world.has("office") else "https://teams.microsoft.com"
+    """Where a meeting is joined: at this world's Teams, and at Microsoft's where none was started."""
+    return world.url("teams") if world.has("teams") else "https://teams.microsoft.com"
 
 
 def _shown(world: World, meeting: Meeting) -> dict[str, Any]:

@@ -1,0 +1,236 @@
+"""Make an online meeting of Teams, read it back, see that its join link answers, and remove it.
+
+```yaml
+probes:
+  - name: teams-meeting
+    kind: teams_meeting
+    tenant: contoso
+    organiser: 7f3c8f5e-2b6a-4c0e-9a43-5d1d5f1a9b10
+```
+
+An application acts for an organiser whom the settings name by object id (in Entra's page of the user, or `Get-MgUser -UserId
+probe1@contoso.com`): Graph takes no address here. Beside the permission it needs an application access policy of Teams that lets it act for
+this user; `fogbell permissions` writes the commands. A person can do it without a policy, once signed in with `fogbell login contoso`:
+
+```yaml
+probes:
+  - name: teams-meeting-of-a-person
+    kind: teams_meeting
+    tenant: contoso
+    as: user
+```
+
+| step | what it does |
+|---|---|
+| token | gets a token |
+| create | makes a meeting that begins now, for 15 minutes; it is in no calendar and nobody is invited |
+| read | reads it by its id; subject and join link have to be those that were made |
+| join | opens the join link as a browser without a login would, on a new connection and without our token, and follows redirects within \
+Teams: it has to end in a page, or where people sign in |
+| cleanup | removes it; a meeting that somebody else has removed is gone, too |
+
+The link answering says that people get as far as being asked how they want to join; it does not say that media flow (see the kind
+`teams_media`). The hosts of a join link are known for Microsoft's clouds; `join_hosts` names others.
+
+The subject says what the meeting is and carries a tag. The meeting is on the ledger of `state_dir` before it is made, and struck off when
+it is removed; the agent removes what a run left, by its id, and only what carries our tag. Graph lists no meetings, so one of which nobody
+knows whether it was made, because the answer never came, cannot be looked for: it is in no calendar, nobody knows its link, and it ends by
+itself within 15 minutes.
+
+Microsoft allows an organiser 2,000 meetings a month. Every 4 hours uses less than a tenth of that. Every hour uses a third;
+that works, but `fogbell check` warns, because a service that turns us away (503) may then do so for our own calls, and such a run is
+inconclusive. The floor is 15 minutes; below it takes `allow_short_interval: true`, and the month's meetings do not last the month.
+
+| what is wrong | step | reason |
+|---|---|---|
+| the permission is missing, also where it was removed since | create, read | permission |
+| the permission is there, and no application access policy; a new one takes up to 30 minutes | create, read | permission, code \
+access_policy |
+| as a user: Teams does not let this user make meetings | create, read | permission, code not_entitled |
+| the organiser has no Teams licence | create | licence_missing |
+| there is no such organiser, or the meeting is gone already | create, read | not_found |
+| the meeting that is read back is another, or has no join link of Teams | read | content_mismatch |
+| the join link leads elsewhere, in circles, or to a connection without TLS | join | http_redirect |
+| the join link answers with another status than 200 | join | http_4xx, http_5xx |
+| nobody signed in, or the sign-in is over (as a user): run `fogbell login` | token | grant_dead, interaction_required |
+| Microsoft limits our own calls | create, read, join | throttled (inconclusive) |
+
+It needs the application permission OnlineMeetings.ReadWrite.All with an application access policy, or as a user the delegated permission
+OnlineMeetings.ReadWrite, and makes three calls a run and opens the link.
+"""
+
+import time
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from probes.core.context import Context
+from probes.core.contract import Failed, Layer, Place, Probe, Settings, Workload, always
+from probes.core.graph_codes import ACCESS_POLICY, NOT_ENTITLED
+from probes.core.ledger import Artefact
+from probes.core.needs import Cost, Grant, Permission, Scope, Service
+from probes.core.reasons import Reason
+from probes.lib.cleanup import CLEANUP, cleanup, clear_each, complete, creating, strike
+from probes.lib.entitled import entitled
+from probes.lib.graph import MEASUREMENTS, call, segment, tell_missing
+from probes.lib.join import follow, link_of
+from probes.lib.sign_in import SignInHost
+from probes.lib.tenant import GUID, Tenant, tenant_of
+from probes.lib.tokens import Token, token_for
+
+_ALL, _OWN = "OnlineMeetings.ReadWrite.All", "OnlineMeetings.ReadWrite"
+_WHY = "make, read and remove a test meeting"
+_MINUTES = 15
+# Long enough for a run, short enough that one that nobody can find is soon over.
+_NO_POLICY = (
+    "no application access policy of Teams lets the application act for this organiser: New-CsApplicationAccessPolicy and"
+    " Grant-CsApplicationAccessPolicy make one, as `fogbell permissions` shows, and it takes up to 30 minutes"
+)
+_NOT_ALLOWED = "Teams does not let this user make meetings"
+
+
+def _object_id(text: str) -> str:
+    if not GUID.fullmatch(text):
+        raise ValueError(
+            "must be the organiser's object id, such as 7f3c8f5e-2b6a-4c0e-9a43-5d1d5f1a9b10: Graph takes no address or name here"
+        )
+    return text.lower()
+
+
+class TeamsMeeting(Settings):
+    """Whose meeting, and who makes it."""
+
+    as_: Annotated[Literal["app", "user"], Field(alias="as")] = "app"
+    """Who makes it: the application for an organiser, or the user of `fogbell login`."""
+    organiser: Annotated[str, AfterValidator(_object_id)] | None = None
+    """Object id of the user whose meeting it is, where the application makes it."""
+    join_hosts: tuple[SignInHost, ...] = ()
+    """Hosts at which meetings are joined, such as `*.example.org`, besides those known for the tenant's cloud."""
+
+    @model_validator(mode="after")
+    def _has_an_organiser(self) -> Self:
+        if self.as_ == "app" and self.organiser is None:
+            raise ValueError("needs organiser, the object id of the user for whom the application makes the meeting; or as: user")
+        if self.as_ == "user" and self.organiser is not None:
+            raise ValueError("organiser is for the application; as a user, the one who signed in is the organiser")
+        return self
+
+
+async def run(ctx: Context, settings: TeamsMeeting) -> None:
+    """Make a meeting, read it, try its link, remove it."""
+    tenant = tenant_of(ctx)
+    with ctx.step("token"):
+        token = await _token(ctx, tenant, settings.as_)
+        tell_missing(ctx, token, _needs(settings))
+    with _allowed(token, settings.as_), ctx.step("create"):
+        async with creating(ctx, "meeting", **{"as": settings.as_, "organiser": settings.organiser or ""}) as artefact:
+            subject = subject_of(ctx.probe, artefact.id)
+            made = await _create(ctx, tenant, token, artefact, subject)
+        artefact = await complete(ctx, artefact, meeting=str(made["id"]))
+    with _allowed(token, settings.as_), ctx.step("read"):
+        answer = await call(ctx, tenant, token, Service.MEETINGS, "GET", _path(artefact), units=0.0)
+        link = _judged(answer.data, made, subject)
+        url = link_of(link, tenant, settings.join_hosts)
+    with ctx.step("join"):
+        await follow(ctx, tenant, url, settings.join_hosts)
+    async with cleanup(ctx):
+        await _remove(ctx, tenant, token, artefact)
+        await strike(ctx, artefact)
+
+
+def subject_of(probe: str, tag: str) -> str:
+    """Return the subject of a meeting: for people what it is, and our tag."""
+    return f"Test meeting of Fogbell [{tag}], which checks that Teams works (probe {probe}); it is removed by itself"
+
+
+async def _token(ctx: Context, tenant: Tenant, who: str) -> Token:
+    return await token_for(ctx, tenant, delegated=who == "user")
+
+
+def _allowed(token: Token, who: str) -> AbstractContextManager[None]:
+    """Tell a missing right that is no permission from a missing permission."""
+    return entitled(token, _ALL, ACCESS_POLICY, _NO_POLICY) if who == "app" else entitled(token, _OWN, NOT_ENTITLED, _NOT_ALLOWED)
+
+
+async def _create(ctx: Context, tenant: Tenant, token: Token, artefact: Artefact, subject: str) -> dict[str, Any]:
+    """Make the meeting, and return it."""
+    body = {"startDateTime": _moment(time.time()), "endDateTime": _moment(time.time() + _MINUTES * 60), "subject": subject}
+    try:
+        answer = await call(ctx, tenant, token, Service.MEETINGS, "POST", _meetings(artefact), body=body, accept=(200, 201))
+    except Failed as failed:
+        if failed.reason is Reason.NOT_FOUND and artefact.fact("organiser"):
+            failed.reword(f"{failed.message}; is organiser the object id of a user of this tenant?")
+        raise
+    made = answer.data
+    if not isinstance(made, dict) or not isinstance(made.get("id"), str) or not made["id"]:
+        raise Failed(Reason.CONTENT_MISMATCH, "the answer is no meeting with an id")
+    return made
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _judged(read: object, made: dict[str, Any], subject: str) -> object:
+    """See that a meeting is the one that was made, and return its join link."""
+    if not isinstance(read, dict) or (read.get("id"), read.get("subject")) != (made["id"], subject):
+        raise Failed(Reason.CONTENT_MISMATCH, "the meeting that is read back is not the one that was made")
+    if read.get("joinWebUrl") != made.get("joinWebUrl"):
+        raise Failed(Reason.CONTENT_MISMATCH, "the meeting that is read back has another join link than the one that was made")
+    return read.get("joinWebUrl")
+
+
+def _meetings(artefact: Artefact) -> str:
+    organiser = artefact.fact("organiser")
+    return f"/users/{segment(organiser)}/onlineMeetings" if organiser else "/me/onlineMeetings"
+
+
+def _path(artefact: Artefact) -> str:
+    return f"{_meetings(artefact)}/{segment(artefact.fact('meeting'))}"
+
+
+async def _remove(ctx: Context, tenant: Tenant, token: Token, artefact: Artefact) -> None:
+    """Remove a meeting; one that is not there is gone already."""
+    await call(ctx, tenant, token, Service.MEETINGS, "DELETE", _path(artefact), accept=(204, 404), units=0.0)
+
+
+async def clear(ctx: Context, _: TeamsMeeting) -> None:
+    """Remove the meetings that earlier runs have left."""
+
+    async def remove(artefact: Artefact) -> bool:
+        if not artefact.fact("meeting"):
+            ctx.evidence(CLEANUP, f"a meeting that may have been made cannot be looked for; it ends within {_MINUTES} minutes of its run")
+            return True
+        tenant = tenant_of(ctx)
+        token = await _token(ctx, tenant, artefact.fact("as"))
+        answer = await call(ctx, tenant, token, Service.MEETINGS, "GET", _path(artefact), accept=(200, 404), units=0.0)
+        if isinstance(answer.data, dict) and artefact.id in str(answer.data.get("subject")):
+            await _remove(ctx, tenant, token, artefact)
+        return True
+
+    await clear_each(ctx, remove)
+
+
+def _needs(settings: TeamsMeeting) -> tuple[Permission, ...]:
+    if settings.as_ == "user":
+        return (Permission(_OWN, _WHY, Grant.DELEGATED),)
+    return (Permission(_ALL, _WHY, scope=Scope.MEETINGS, targets=(settings.organiser or "",)),)
+
+
+PROBE = Probe(
+    run,
+    TeamsMeeting,
+    place=lambda _: Place(Layer.FEATURE, Workload.TEAMS),
+    steps=("token", "create", "read", "join", CLEANUP),
+    measurements=MEASUREMENTS,
+    interval=14_400.0,
+    timeout=60.0,
+    floor=900.0,
+    tenant=always,
+    remembers=always,
+    permissions=_needs,
+    costs=lambda _: (Cost(Service.MEETINGS, calls=3, units=1),),
+    clear=clear,
+)
