@@ -21,6 +21,7 @@ from probes import (
     tcp,
     teams_meeting,
     teams_message,
+    teams_read,
 )
 from probes.core.contract import Probe
 
@@ -43,5 +44,6 @@ REGISTRY: dict[str, Probe[Any]] = {
     "tcp": tcp.PROBE,
     "teams_meeting": teams_meeting.PROBE,
     "teams_message": teams_message.PROBE,
+    "teams_read": teams_read.PROBE,
 }
 """Kind, as written in YAML, to probe. Alphabetical."""

@@ -85,7 +85,7 @@ def test_the_reference_names_every_kind_reason_and_metric() -> None:
 
 def test_the_reference_has_tables_that_hold_together() -> None:
     rows = [line for line in generate()[Path("config/reference.md")].splitlines() if line.startswith("|")]
-    heads = [index for index, row in enumerate(rows) if row.startswith("| --- |")]
+    heads = [index for index, row in enumerate(rows) if re.fullmatch(r"\|(?: ?-+ ?\|)+", row)]
     widths = [len(re.findall(r"(?<!\\)\|", row)) for row in rows]
     for head, following in zip(heads, [*heads[1:], len(rows) + 1], strict=True):
         assert set(widths[head - 1 : following - 1]) == {widths[head]}

@@ -23,6 +23,7 @@ from tests.fakes.identity import Asked, identity
 from tests.permissions.kinds import EVERYTHING, demand
 
 NEEDED = {"Organization.Read.All", "ServiceHealth.Read.All"}
+MAIL = ("imap", "mailbox", "mail_roundtrip")
 EVERY_MAILBOX = "granted in Entra it reaches every mailbox; RBAC for Applications adds to that and takes nothing away"
 
 CASES: dict[str, tuple[Api, Grant, set[str], list[str]]] = {
@@ -79,20 +80,26 @@ def test_an_application_permission_that_is_needed_as_delegated_is_told_apart(tmp
 
 @pytest.fixture
 async def contoso(tmp_path: Path) -> AsyncIterator[Tenant]:
-    """Run a tenant whose application may do just what the probes of its configuration need."""
+    """Run a tenant whose application may do just what the probes of its configuration need: some that need every sort of grant."""
     async with tenant(tmp_path) as running:
+        keep(running, "entra_signin", "graph_ping", "service_health", *MAIL)
         directory = running.world.of(Directory)
         directory.grant(running.world.app_id, NEEDED)
         directory.grant(running.world.app_id, {"IMAP.AccessAsApp"}, EXCHANGE)
         yield running
 
 
-def drop_mail(running: Tenant) -> None:
-    """Take the probes that use mailboxes out of the configuration, and what Entra grants for them."""
+def keep(running: Tenant, *kinds: str) -> None:
+    """Leave in the configuration only the probes of these kinds."""
     head, *probes = running.config.read_text().split("\n  - name: ")
-    kept = [text for text in probes if not re.search("kind: (imap|mailbox|mail_roundtrip)\n", text)]
+    kept = [text for text in probes if re.search(f"kind: ({'|'.join(kinds)})\n", text)]
     assert 0 < len(kept) < len(probes)
     running.config.write_text("\n  - name: ".join([head, *kept]))
+
+
+def drop_mail(running: Tenant) -> None:
+    """Take the probes that use mailboxes out of the configuration, and what Entra grants for them."""
+    keep(running, "entra_signin", "graph_ping", "service_health")
     running.world.of(Directory).grant(running.world.app_id, (), EXCHANGE)
 
 

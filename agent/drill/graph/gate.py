@@ -16,6 +16,7 @@ from uuid import UUID
 from aiohttp import web
 
 from agent.drill.entra.keys import Keys
+from agent.drill.graph.consents import Consents
 from agent.drill.graph.frame import Answer, Call, Caller, GraphError, Operation
 from agent.drill.graph.throttle import Throttle
 from agent.drill.hosting import Asked, Site
@@ -146,10 +147,21 @@ def _permit(operation: Operation, by: Caller) -> None:
         GraphError: 403 in the words of that service.
 
     """
-    if not by.granted & (operation.delegated if by.user_id else operation.application):
+    wanted = operation.delegated if by.user_id else operation.application
+    if operation.service == "teams" and not wanted:
+        raise GraphError(412, "PreconditionFailed", "Requested API is not supported in application-only context")
+    if not by.granted & wanted:
         directory = ("Authorization_RequestDenied", "Insufficient privileges to complete the operation.")
         code, message = _DENIED.get(operation.service, directory)
-        raise GraphError(403, code, message)
+        said = _of_teams(message, by, wanted) if operation.service == "teams" else message
+        raise GraphError(403, code, said)
+
+
+def _of_teams(message: str, by: Caller, wanted: frozenset[str]) -> str:
+    """Say as Teams does what would have sufficed and what there was; it says "scope" to people and "role" to apps."""
+    kind = "Scopes" if by.user_id else "Roles"
+    what = message.replace("role", "scope") if by.user_id else message
+    return f"{what} API requires one of '{', '.join(sorted(wanted))}'. {kind} on the request '{', '.join(sorted(by.granted))}'."
 
 
 async def _body(request: web.BaseRequest) -> Any:
@@ -191,6 +203,8 @@ class Gate:
     async def _perform(self, request: web.BaseRequest, request_id: str) -> Answer:
         by = caller(self._world, request.headers.get("Authorization", ""))
         operation, parameters = find(self._routes, request.method, request.rel_url.raw_path)
+        if by.user_id is None:
+            by = replace(by, granted=by.granted | self._world.of(Consents).of(by.app_id, parameters))
         _permit(operation, by)
         url = self._world.url("graph", request.rel_url.raw_path)
         call = Call(request.method, parameters, dict(request.query), request.headers, await _body(request), by, request_id, url)

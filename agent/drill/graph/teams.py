@@ -64,7 +64,7 @@ class Teams:
         """
         team = self.teams.get(call.path["team-id"].lower())
         if team is None:
-            raise GraphError(404, "NotFound", f"No team found with Group Id {call.path['team-id']}")
+            raise GraphError(404, "NotFound", f"No team found with Group Id {call.path['team-id']}", "ItemNotFound")
         now = self._world.now()
         if call.caller.user_id and not any(member.person.id == call.caller.user_id and member.shows(now) for member in team.members):
             raise GraphError(403, "Forbidden", "User is not a member of the team.")
@@ -133,7 +133,7 @@ def list_members(world: World, call: Call) -> Answer:
 
 
 def add_member(world: World, call: Call) -> Answer:
-    """Take somebody into a team; who is in already keeps the membership and gets the roles."""
+    """Take somebody into a team; who is in already keeps the membership and gets the roles, and the answer is the same (201)."""
     team, now = world.of(Teams).called(call), world.now()
     person, roles = bound(world, call.body)
     _refuse_owners(call, roles)
