@@ -85,6 +85,7 @@ The run is ok when the letter lies in the inbox. Otherwise it fails, or is incon
 
 | what became of it | reason | step |
 |---|---|---|
+| via EWS, where `autodiscover` is asked for: it names another address of EWS, or none | content_mismatch | autodiscover |
 | deferred at submission (4xx) | mail_deferred | submit |
 | rejected at submission (5xx) | mail_rejected | submit |
 | submission uncertain: no word came after the letter was handed over | connection_reset or http_5xx, code uncertain | submit |
@@ -108,17 +109,19 @@ or that came back, counts in `lost_total`.
 
 Nothing is left behind: each letter is on the ledger before it is handed over, and is struck off when nothing of it is left in the
 receiving mailbox (inbox, junk, deleted and recoverable items) and in the sender's (sent items, delivery reports), where that can be
-looked into, as far as the protocols show folders: POP3 shows the inbox alone, and what IMAP removes Exchange keeps among the recoverable
-items for as long as the mailbox says. Exchange Online keeps a copy of what is submitted by SMTP in the sender's mailbox, so that one is
-looked into as well: as `sent` says, else as the receiving mailbox is opened, where that is the same one or is opened by the same tenant;
-`fogbell check` warns where neither holds, because copies would pile up. The first run of the agent and then one a day also remove
-whatever carries our mark and is older than a day. Clearing away happens after every run that could sign in, also a failed one, unless the
-service asked us to stay away; where it fails, that is counted and no run's reason. Where the ledger cannot be written nothing is sent,
-and the run is inconclusive (agent_resources).
+looked into, as far as the protocols show folders: POP3 shows the inbox alone. What IMAP and POP3 remove Exchange keeps among the
+recoverable items, for 14 days or as long as the mailbox says, unless `purge: true` stands beside it (`receive: {via: imap, …, oauth:
+true, purge: true}`), which removes it from there through Graph. Exchange Online keeps a copy of what is submitted by SMTP in the sender's
+mailbox, so that one is looked into as well: as `sent` says, else as the receiving mailbox is opened, where that is the same one or is
+opened by the same tenant; `fogbell check` warns where neither holds, because copies would pile up. The first run of the agent and then
+one a day also remove whatever carries our mark and is older than a day. Clearing away happens after every run that could sign in, also a
+failed one, unless the service asked us to stay away; where it fails, that is counted and no run's reason. Where the ledger cannot be
+written nothing is sent, and the run is inconclusive (agent_resources).
 
 Sending via Graph needs the application permission Mail.Send, reading via Graph Mail.ReadWrite (which removes), both narrowed to the
-mailboxes; SMTP, IMAP and POP3 with `oauth` need SMTP.SendAsApp, IMAP.AccessAsApp and POP.AccessAsApp of Office 365 Exchange Online.
-With passwords no permission is needed. Use mailboxes that nobody else uses and that no litigation hold covers.
+mailboxes; SMTP, IMAP and POP3 with `oauth` need SMTP.SendAsApp, IMAP.AccessAsApp and POP.AccessAsApp of Office 365 Exchange Online;
+`purge` needs Mail.ReadWrite as well). With passwords no permission is needed. Use mailboxes that nobody else uses and that no litigation
+hold covers.
 """
 
 from typing import Literal, Self
@@ -128,6 +131,8 @@ from pydantic import model_validator
 from probes.core.context import Context
 from probes.core.contract import Layer, Measurement, Place, Probe, Settings, Workload, always
 from probes.lib.durations import Duration
+from probes.lib.mail.ews.autodiscover import discover
+from probes.lib.mail.ews.settings import EwsReceive, EwsSend, EwsServer
 from probes.lib.mail.letter import Address, Template, new_letter
 from probes.lib.mail.outstanding import Boxes
 from probes.lib.mail.outstanding import clear as clear_letters
@@ -149,6 +154,8 @@ class MailRoundtrip(Settings):
     sent: Receive | None = None
     """The sender's own mailbox, for copies and delivery reports; `via: graph` and `via: ews` know it without this, and SMTP with `oauth`
     where the receiving mailbox is the same one or is opened by the same tenant (`graph`, `ews` or `imap` with its token)."""
+    autodiscover: bool = False
+    """Ask first, in a step of its own, whether autodiscover names the same addresses of EWS as the settings; for ends via EWS."""
     message: Template = Template()
     """How the letter reads."""
     junk: Literal["fail", "tolerate"] = "fail"
@@ -160,6 +167,8 @@ class MailRoundtrip(Settings):
     def _has_recipient(self) -> Self:
         if not self.recipient:
             raise ValueError("to is needed, because the user name of the receiving mailbox is no address")
+        if self.autodiscover and not self.by_ews:
+            raise ValueError("autodiscover is for ends via ews, and there is none")
         return self
 
     @property
@@ -177,9 +186,19 @@ class MailRoundtrip(Settings):
         """The sender's own mailbox, where it is not the way of sending that knows it."""
         return sent_of(self.send, self.receive, self.sent)
 
+    @property
+    def by_ews(self) -> dict[tuple[str | None, str], EwsServer]:
+        """Servers of ends via EWS, each by its address and that of the mailbox."""
+        sending = {(end.url, end.from_): end for end in self.ends if isinstance(end, EwsSend)}
+        return sending | {(end.url, end.mailbox): end for end in self.ends if isinstance(end, EwsReceive)}
+
 
 async def run(ctx: Context, settings: MailRoundtrip) -> None:
     """Write a letter and follow it."""
+    if settings.autodiscover:
+        with ctx.step("autodiscover"):
+            for (_, mailbox), server in settings.by_ews.items():
+                await discover(ctx, server, mailbox)
     letter = new_letter(ctx.probe, settings.send.from_, settings.recipient, settings.message)
     judgement = Judgement(settings.junk == "tolerate", settings.expect_within)
     await round_trip(ctx, Trip(letter, outbox_of(settings.send), _boxes(settings), judgement))
@@ -208,7 +227,7 @@ PROBE = Probe(
     run,
     MailRoundtrip,
     place=lambda _: Place(Layer.MAIL_TRANSPORT, Workload.EXCHANGE),
-    steps=("sign_in", "submit", "transit", "seen", "headers", "cleanup"),
+    steps=("autodiscover", "sign_in", "submit", "transit", "seen", "headers", "cleanup"),
     measurements=(
         Measurement(
             "accepted_to_delivered_seconds",

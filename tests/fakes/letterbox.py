@@ -122,6 +122,13 @@ class Office:
     copies: bool = False
     takes: float = 0.0
     letters: list[Letter] = field(default_factory=list)
+    closed_to_us: Stopped | None = None
+    """Raised at the sender's login."""
+
+    async def open(self, _: Context) -> None:
+        """Sign in to send."""
+        if self.closed_to_us:
+            raise self.closed_to_us
 
     async def submit(self, _: Context, letter: Letter) -> Accepted:
         """Take a letter, or do not."""

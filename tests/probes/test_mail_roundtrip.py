@@ -217,8 +217,9 @@ async def test_a_service_that_hangs_ends_at_the_deadline_in_the_step_that_was_op
         ({"junk": "ignore"}, "tolerate"),
         ({"message": {"subject": "hello {name}"}}, "{name}"),
         ({"to": "nobody"}, "to"),
+        ({"autodiscover": True}, "autodiscover is for ends via ews"),
     ],
-    ids=["unknown way", "no way", "no address", "junk", "placeholder", "no recipient"],
+    ids=["unknown way", "no way", "no address", "junk", "placeholder", "no recipient", "nothing to discover"],
 )
 def test_settings_that_cannot_be_are_refused(changed: dict[str, Any], word: str) -> None:
     ends = {"send": {"via": "graph", "from": "a@contoso.example"}, "receive": {"via": "graph", "mailbox": "b@contoso.example"}}
@@ -237,6 +238,7 @@ WAYS_TO_RECEIVE: dict[str, dict[str, Any]] = {
     "graph": {"via": "graph", "mailbox": "b@contoso.example"},
     "imap": {"via": "imap", "host": "outlook.office365.com", "username": "b@contoso.example", "oauth": True},
     "pop3": {"via": "pop3", "host": "outlook.office365.com", "username": "b@contoso.example", "oauth": True},
+    "purged": {"via": "pop3", "host": "outlook.office365.com", "username": "b@contoso.example", "oauth": True, "purge": True},
     "password": {"via": "imap", "host": "imap.example.org", "username": "b@example.org", "password": {"env": "PASSWORD"}},
     "ews": {"via": "ews", "mailbox": "b@contoso.example"},
 }
@@ -247,6 +249,7 @@ NEEDS = {
     "to graph": {("Mail.ReadWrite", "b@contoso.example")},
     "to imap": {("IMAP.AccessAsApp", "b@contoso.example")},
     "to pop3": {("POP.AccessAsApp", "b@contoso.example")},
+    "to purged": {("POP.AccessAsApp", "b@contoso.example"), ("Mail.ReadWrite", "b@contoso.example")},
     "to ews": {("full_access_as_app", "b@contoso.example")},
 }
 
@@ -257,10 +260,12 @@ def test_any_way_of_sending_goes_with_any_way_of_receiving(send: str, receive: s
     settings = MailRoundtrip.model_validate({"send": WAYS_TO_SEND[send], "receive": WAYS_TO_RECEIVE[receive]})
     needs = {(need.name, target) for need in PROBE.permissions(settings) for target in need.targets}
     # The sender's copies of what is submitted by SMTP are looked for as the receiving mailbox is opened.
-    own = {(name, "a@contoso.example") for name, _ in NEEDS.get(f"to {receive}", set()) if send == "smtp" and receive != "pop3"}
+    own = {
+        (name, "a@contoso.example") for name, _ in NEEDS.get(f"to {receive}", set()) if send == "smtp" and receive not in {"pop3", "purged"}
+    }
     assert needs == NEEDS.get(send, set()) | NEEDS.get(f"to {receive}", set()) | own
     assert PROBE.tenant(settings) is bool(needs)
-    assert bool(PROBE.costs(settings)) is ("graph" in {send, receive})
+    assert bool(PROBE.costs(settings)) is (not {send, receive}.isdisjoint({"graph", "purged"}))
     assert settings.recipient == ("b@example.org" if receive == "password" else "b@contoso.example")
 
 

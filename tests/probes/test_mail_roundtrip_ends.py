@@ -1,16 +1,21 @@
 """Ways of sending and ways of receiving, through all of the simulated tenant: each letter arrives, and nothing of it is left."""
 
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from agent.drill import tenant as drill
+from agent.drill.faults import Fault, Http, Where
 from agent.drill.graph.post import Post
 from agent.job import Job
 from agent.runner import run_once
-from probes.core.contract import Outcome, Secret
+from probes.core.context import Shared
+from probes.core.contract import Outcome, Run, Secret
+from probes.core.reasons import Reason
 from probes.lib.mail import graph
+from probes.lib.mail.ews import ends
 from probes.lib.tenant import Credential, Hosts, Tenant
 from probes.lib.tls import Trust
 from probes.mail_roundtrip import PROBE, MailRoundtrip
@@ -19,29 +24,47 @@ from tests.lib.mail.roundtrips import STEPS, measured
 from tests.probes.tenants import among
 
 FROM, TO = "alex@contoso.example", "adele@contoso.example"
+RECOVERABLE = "recoverableitemsdeletions"
+
+on_one_loop = pytest.mark.asyncio(loop_scope="module")
 
 
-def sending(way: str, here: drill.Tenant) -> dict[str, Any]:
-    trust = {"ca_file": str(here.ca_file)}
-    ways: dict[str, dict[str, Any]] = {
-        "graph": {"send": {"via": "graph", "from": FROM}},
-        "submission": {"send": {"via": "smtp", "host": "127.0.0.1", "port": here.submission, "from": FROM, "oauth": True, "tls": trust}},
-        "ews": {"send": {"via": "ews", "from": FROM}},
-        "direct": {
-            "send": {"via": "smtp", "direct": True, "host": "127.0.0.1", "port": here.mx, "from": "probe@control.example", "tls": trust}
-        },
-    }
-    return ways[way]
+class Here:
+    """The whole of a tenant, and an agent's life there."""
 
+    def __init__(self, tenant: drill.Tenant, shared: Shared) -> None:
+        self.tenant, self.shared = tenant, shared
+        self.trust = {"ca_file": str(tenant.ca_file)}
 
-def receiving(way: str, here: drill.Tenant) -> dict[str, Any]:
-    trust = {"ca_file": str(here.ca_file)}
-    ways: dict[str, dict[str, Any]] = {
-        "graph": {"receive": {"via": "graph", "mailbox": TO}},
-        "ews": {"receive": {"via": "ews", "mailbox": TO}},
-        "imap": {"receive": {"via": "imap", "host": "127.0.0.1", "port": here.imap, "username": TO, "oauth": True, "tls": trust}},
-    }
-    return ways[way]
+    def imap(self, who: str, **more: Any) -> dict[str, Any]:
+        return {"via": "imap", "host": "127.0.0.1", "port": self.tenant.imap, "username": who, "oauth": True, "tls": self.trust, **more}
+
+    def sending(self, way: str) -> dict[str, Any]:
+        at = {"via": "smtp", "host": "127.0.0.1", "tls": self.trust}
+        ways: dict[str, dict[str, Any]] = {
+            "graph": {"via": "graph", "from": FROM},
+            "submission": {**at, "port": self.tenant.submission, "from": FROM, "oauth": True},
+            "direct": {**at, "port": self.tenant.mx, "from": "probe@control.example", "direct": True},
+            "ews": {"via": "ews", "from": FROM},
+        }
+        return ways[way]
+
+    def receiving(self, way: str) -> dict[str, Any]:
+        ways = {"graph": {"via": "graph", "mailbox": TO}, "ews": {"via": "ews", "mailbox": TO}}
+        return {**ways, "imap": self.imap(TO), "imap and purge": self.imap(TO, purge=True)}[way]
+
+    async def once(self, **settings: Any) -> Run:
+        checked = MailRoundtrip.model_validate(settings)
+        job = Job("mail", "mail_roundtrip", PROBE, checked, 300.0, 30.0, PROBE.place(checked), tenant="contoso")
+        return await run_once(job, self.shared)
+
+    def left(self) -> set[str]:
+        """Return the folders in which anything lies that people or their administrator would see, and empty them."""
+        boxes = [box for address in (FROM, TO) if (box := self.tenant.world.of(Post).mailbox(address))]
+        found = {each.folder for box in boxes for each in box.messages.values()} & set(graph.FOLDERS.values())
+        for box in boxes:
+            box.messages.clear()
+        return found
 
 
 def as_configured(here: drill.Tenant) -> Tenant:
@@ -55,6 +78,17 @@ def as_configured(here: drill.Tenant) -> Tenant:
     )
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Here]:
+    with pytest.MonkeyPatch.context() as patch:
+        for way in (graph, ends):
+            patch.setattr(way, "looks", lambda: iter([0.05 * number for number in range(1, 1000)]))
+        async with drill.tenant(tmp_path_factory.mktemp("tenant")) as tenant, workers(shared := among(as_configured(tenant))):
+            tenant.world.of(Post).delay = 0.0
+            yield Here(tenant, shared)
+
+
+@on_one_loop
 @pytest.mark.parametrize(
     ("send", "receive"),
     [
@@ -62,23 +96,50 @@ def as_configured(here: drill.Tenant) -> Tenant:
         ("graph", "ews"),
         ("submission", "graph"),
         ("submission", "imap"),
+        ("submission", "imap and purge"),
         ("direct", "imap"),
         ("direct", "ews"),
-        ("ews", "imap"),
+        ("ews", "imap and purge"),
         ("ews", "ews"),
     ],
 )
-async def test_a_letter_arrives_and_nothing_of_it_is_left_that_its_ends_could_reach(tmp_path: Path, send: str, receive: str) -> None:
-    async with drill.tenant(tmp_path) as here, workers(shared := among(as_configured(here))):
-        checked = MailRoundtrip.model_validate(sending(send, here) | receiving(receive, here))
-        run = await run_once(Job("mail", "mail_roundtrip", PROBE, checked, 300.0, 30.0, PROBE.place(checked), tenant="contoso"), shared)
-        assert (run.outcome, run.message, run.cleanup_failed) == (Outcome.OK, "", False)
-        assert tuple(step.name for step in run.steps) == STEPS
-        found = measured(run)
-        assert (found["look_granularity_seconds"] == 0.0) is (receive == "imap"), "IMAP's server tells by itself"
-        assert {"hop_seconds delivery", "accepted_to_delivered_seconds", "delivered_to_visible_seconds"} <= found.keys()
-        boxes = [here.world.of(Post).mailbox(address) for address in (FROM, TO)]
-        left = {each.folder for box in boxes if box for each in box.messages.values()} & set(graph.FOLDERS.values())
-        # What IMAP expunges Exchange keeps among the recoverable items, which IMAP does not show.
-        assert left == ({"recoverableitemsdeletions"} if receive == "imap" else set())
-        assert shared.ledger.outstanding("mail") == ()
+async def test_a_letter_arrives_and_nothing_of_it_is_left_that_its_ends_could_reach(here: Here, send: str, receive: str) -> None:
+    run = await here.once(send=here.sending(send), receive=here.receiving(receive))
+    assert (run.outcome, run.message, run.cleanup_failed) == (Outcome.OK, "", False)
+    assert tuple(step.name for step in run.steps) == STEPS
+    found = measured(run)
+    assert (found["look_granularity_seconds"] == 0.0) is receive.startswith("imap"), "IMAP's server tells by itself"
+    assert {"hop_seconds delivery", "accepted_to_delivered_seconds", "delivered_to_visible_seconds"} <= found.keys()
+    # What IMAP expunges Exchange keeps among the recoverable items, which IMAP does not show.
+    assert here.left() == ({RECOVERABLE} if receive == "imap" else set())
+    assert here.shared.ledger.outstanding("mail") == ()
+
+
+@on_one_loop
+async def test_where_graph_cannot_purge_the_letter_has_gone_round_all_the_same_and_it_is_counted(here: Here) -> None:
+    here.tenant.world.faults.set(Fault(Http((403,)), Where(hosts=frozenset({"graph"}))))
+    run = await here.once(send=here.sending("direct"), receive=here.receiving("imap and purge"))
+    here.tenant.world.faults.set()
+    assert (run.outcome, run.message, run.cleanup_failed) == (Outcome.OK, "", True)
+    assert len(here.shared.ledger.outstanding("mail")) == 1
+    run = await here.once(send=here.sending("direct"), receive=here.receiving("imap and purge"))
+    assert (run.cleanup_failed, here.shared.ledger.outstanding("mail"), here.left()) == (False, (), set())
+
+
+@on_one_loop
+@pytest.mark.parametrize(
+    ("send", "receive", "url", "reason"),
+    [
+        pytest.param("ews", "imap", "", None, id="the sender's"),
+        pytest.param("ews", "ews", "", None, id="both"),
+        pytest.param("graph", "ews", "/Exchange.asmx", Reason.CONTENT_MISMATCH, id="another address than the settings"),
+    ],
+)
+async def test_autodiscover_is_a_step_of_its_own_before_all_others(
+    here: Here, send: str, receive: str, url: str, reason: Reason | None
+) -> None:
+    more = {"url": f"https://{here.tenant.world.address('exchange')}{url}"} if url else {}
+    run = await here.once(autodiscover=True, send=here.sending(send), receive=here.receiving(receive) | more)
+    assert (run.reason, run.failed_step) == (reason, "autodiscover" if reason else "")
+    assert tuple(step.name for step in run.steps) == (("autodiscover",) if reason else ("autodiscover", *STEPS))
+    here.left()

@@ -84,7 +84,7 @@ class Admitted(set[tuple[str, str]]):
     """
 
 
-def check_login(host: str, security: Security, password: Secret | None, *, oauth: bool) -> None:
+def check_login(host: str, security: Security, password: Secret | None, *, oauth: bool, purge: bool = False) -> None:
     """Say no to settings of a login that contradict each other.
 
     Raises:
@@ -93,6 +93,8 @@ def check_login(host: str, security: Security, password: Secret | None, *, oauth
     """
     if (password is not None) is oauth:
         raise ValueError("needs exactly one of password and oauth: true (a token of the tenant)")
+    if purge and not oauth:
+        raise ValueError("purge goes through Graph with a token of the tenant, so it needs oauth: true; other servers keep nothing back")
     if security == "none" and not _is_loopback(host):
         raise ValueError("security: none would send the login in the clear; only a server on this machine can have it")
 

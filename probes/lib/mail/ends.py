@@ -74,6 +74,9 @@ class SubmissionUncertain(Failed):
 class Outbox(Protocol):
     """A way of sending."""
 
+    async def open(self, ctx: "Context") -> None:
+        """Get what the login will need, such as a token, so that it is no part of the submission. Called within the step `sign_in`."""
+
     async def submit(self, ctx: "Context", letter: "Letter") -> Accepted:
         """Hand the letter over, once. Called within the step `submit`.
 

@@ -98,6 +98,10 @@ def mailbox(settings: GraphReceive) -> Mailbox:
 class _GraphOutbox:
     sender: str
 
+    async def open(self, ctx: Context) -> None:
+        """Get a token, which is kept."""
+        await GraphCalls(self.sender).sign_in(ctx)
+
     async def submit(self, ctx: Context, letter: Letter) -> Accepted:
         """Hand the letter over, once.
 

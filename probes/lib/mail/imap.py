@@ -7,7 +7,6 @@ more messages than are read. Messages are named by UIDVALIDITY and UID, so that 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from itertools import chain
 from time import perf_counter
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -18,7 +17,8 @@ from probes.core.contract import Failed, Secret, Settings
 from probes.core.reasons import Reason
 from probes.lib.mail.access import Account, Security, Server, check_login
 from probes.lib.mail.ends import Folder, Found, Mailbox
-from probes.lib.mail.imap_data import Fetched, Listed, search_date
+from probes.lib.mail.imap_data import Fetched, search_date
+from probes.lib.mail.imap_folders import SPECIAL, special_names
 from probes.lib.mail.imap_session import Idle, ImapSession, Selected, sign_in
 from probes.lib.mail.letter import HEADER, Letter, tag_in
 from probes.lib.mail.looks import looks
@@ -50,14 +50,6 @@ PAUSE_SECONDS = 0.25
 _REPORTS = 'HEADER Content-Type "multipart/report"'
 
 T = TypeVar("T")
-_SPECIAL = {Folder.JUNK: "\\junk", Folder.SENT: "\\sent", Folder.DELETED: "\\trash"}
-# RFC 6154.
-_ONLY_NAMES = {"\\noselect", "\\nonexistent"}
-_USUAL = {
-    Folder.JUNK: ("junk email", "junk e-mail", "junk", "spam"),
-    Folder.SENT: ("sent items", "sent", "sent messages", "sent mail"),
-    Folder.DELETED: ("deleted items", "trash", "deleted messages"),
-}
 
 
 def _mailbox_name(name: str) -> str:
@@ -94,12 +86,14 @@ class ImapReceive(Settings):
     """Folder of sent mail, likewise."""
     deleted: Name | None = None
     """Folder of deleted mail, likewise."""
+    purge: bool = False
+    """Remove through Graph, for good, what Exchange Online keeps of removed mail among the recoverable items; needs `oauth`."""
     tls: Trust = Trust()
     """Whom to trust."""
 
     @model_validator(mode="after")
     def _one_login(self) -> Self:
-        check_login(self.host, self.security, self.password, oauth=self.oauth)
+        check_login(self.host, self.security, self.password, oauth=self.oauth, purge=self.purge)
         return self
 
     @property
@@ -300,47 +294,13 @@ class ImapMailbox:
 
     async def _name(self, ctx: Context, folder: Folder) -> str | None:
         """Return what the server calls a folder; None where it has none."""
-        if (name := self._settings.named.get(folder)) or folder not in _SPECIAL:
+        if (name := self._settings.named.get(folder)) or folder not in SPECIAL:
             return name
         if self._names is None:
             await self._end_idle()
             session = self._session if self._session and self._session.usable else await self._in(ctx, self._settings.folder)
-            self._names = await _special_of(ctx, session)
+            self._names = await special_names(ctx, session)
         return self._names.get(folder)
-
-
-async def _special_of(ctx: Context, session: ImapSession) -> dict[Folder, str]:
-    """Return the names of the special folders. Where the server does not list folders, none: that hides no letter that lies in the inbox.
-
-    It counts as something that could not be cleared away, for there may be a copy in one of them.
-    """
-    try:
-        return special(await session.mailboxes())
-    except Failed as refused:
-        if not session.usable:
-            raise
-        ctx.cleanup_failed = True
-        ctx.evidence(
-            "imap_list",
-            f"the server lists no folders, so that only the inbox and those named in the settings are looked into: {refused.message}",
-        )
-        return {}
-
-
-def special(mailboxes: Sequence[Listed]) -> dict[Folder, str]:
-    """Return the names of the special folders: by what the server says (RFC 6154), else by the names that are usual."""
-    names: dict[Folder, str] = {}
-    there = [found for found in mailboxes if not found.attributes & _ONLY_NAMES]
-    for folder, attribute in _SPECIAL.items():
-        told = (found.name for found in there if attribute in found.attributes)
-        usual = (found.name for name in _USUAL[folder] for found in there if _last_part(found) == name)
-        if name := next(chain(told, usual), None):
-            names[folder] = name
-    return names
-
-
-def _last_part(found: Listed) -> str:
-    return (found.name.rpartition(found.divider)[2] if found.divider else found.name).lower()
 
 
 async def _searched(ctx: Context, session: ImapSession, tags: Collection[str], known: Collection[int]) -> list[Fetched]:

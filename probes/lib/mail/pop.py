@@ -49,12 +49,14 @@ class PopReceive(Settings):
     """Password, where the server still takes one."""
     oauth: bool = False
     """Log in with a token of the probe's tenant (XOAUTH2)."""
+    purge: bool = False
+    """Remove through Graph, for good, what Exchange Online keeps of removed mail among the recoverable items; needs `oauth`."""
     tls: Trust = Trust()
     """Whom to trust."""
 
     @model_validator(mode="after")
     def _one_login(self) -> Self:
-        check_login(self.host, self.security, self.password, oauth=self.oauth)
+        check_login(self.host, self.security, self.password, oauth=self.oauth, purge=self.purge)
         return self
 
     @property

@@ -19,7 +19,7 @@ from probes.lib.connect import FAMILIES, Family, connect
 from probes.lib.dialogue import SmtpReply, send_line, smtp_ask, smtp_reply
 from probes.lib.dns import ask, require_rcode
 from probes.lib.dns_message import Question
-from probes.lib.mail.access import Account, proof_of
+from probes.lib.mail.access import Account, Proof, proof_of
 from probes.lib.mail.ends import Accepted, Outbox, SubmissionUncertain
 from probes.lib.mail.letter import Address, Letter, mime, needs_utf8
 from probes.lib.mail.smtp_session import PORTS, SEND_AS_APP, Offer, Security, greeted, log_in, want
@@ -128,6 +128,15 @@ def outbox(settings: SmtpSend) -> Outbox:
 class _SmtpOutbox:
     settings: SmtpSend
 
+    async def open(self, ctx: Context) -> None:
+        """Get the token, or read the password; submitting takes the token that is kept.
+
+        Raises:
+            Failed, Inconclusive: as tokens do.
+
+        """
+        await self._proof(ctx)
+
     async def submit(self, ctx: Context, letter: Letter) -> Accepted:
         """Hand the letter over, once, on a connection of its own.
 
@@ -138,13 +147,17 @@ class _SmtpOutbox:
 
         """
         settings = self.settings
-        proof = await proof_of(ctx, Account(settings.user, settings.password)) if settings.logs_in else None
+        proof = await self._proof(ctx)
         host = settings.host or await mail_exchanger(ctx, letter.recipient.rpartition("@")[2], settings.resolver)
         with await connect(ctx, host, settings.at, family=FAMILIES[settings.family]) as wire:
             offer = await greeted(ctx, wire, host, settings.secured, settings.tls)
             if proof is not None:
                 await log_in(ctx, wire, host, offer, proof)
             return await _hand_over(ctx, wire, offer, letter)
+
+    async def _proof(self, ctx: Context) -> Proof | None:
+        settings = self.settings
+        return await proof_of(ctx, Account(settings.user, settings.password)) if settings.logs_in else None
 
 
 async def mail_exchanger(ctx: Context, domain: str, resolver: str = SYSTEM) -> str:

@@ -42,6 +42,7 @@ async def round_trip(ctx: Context, trip: Trip) -> None:
     """
     try:
         with ctx.step("sign_in"):
+            await trip.outbox.open(ctx)
             await trip.boxes.receiving.open(ctx)
         await _trip_and_tidy(ctx, trip)
     finally:

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from probes.core.needs import Api, Cost, Permission, Scope, Service
 from probes.lib.dialogue import Protocol
-from probes.lib.mail import graph, imap, pop, smtp
+from probes.lib.mail import graph, imap, pop, purge, smtp
 from probes.lib.mail.access import RIGHTS
 from probes.lib.mail.ends import Mailbox, Outbox
 from probes.lib.mail.ews import ends as ews
@@ -15,6 +15,7 @@ from probes.lib.mail.graph import GraphReceive, GraphSend
 from probes.lib.mail.imap import ImapReceive
 from probes.lib.mail.outstanding import Own
 from probes.lib.mail.pop import PopReceive
+from probes.lib.mail.purge import purging
 from probes.lib.mail.smtp import SmtpSend
 
 Send = Annotated[GraphSend | SmtpSend | EwsSend, Field(discriminator="via")]
@@ -44,9 +45,9 @@ def mailbox_of(receive: Receive) -> Mailbox:
         case GraphReceive():
             return graph.mailbox(receive)
         case ImapReceive():
-            return imap.mailbox(receive)
+            return purging(imap.mailbox(receive), receive.username) if receive.purge else imap.mailbox(receive)
         case PopReceive():
-            return pop.mailbox(receive)
+            return purging(pop.mailbox(receive), receive.username) if receive.purge else pop.mailbox(receive)
         case EwsReceive():
             return ews.mailbox(receive)
 
@@ -112,21 +113,24 @@ def needs_of(end: Send | Receive) -> tuple[Permission, ...]:
         case EwsReceive():
             return permissions(end, end.mailbox)
         case ImapReceive(oauth=True):
-            return _to_read(Protocol.IMAP, end.username)
+            return _to_read(Protocol.IMAP, end)
         case PopReceive(oauth=True):
-            return _to_read(Protocol.POP3, end.username)
+            return _to_read(Protocol.POP3, end)
         case ImapReceive() | PopReceive():
             return ()
         case _:
             return end.permissions
 
 
-def _to_read(protocol: Protocol, user: str) -> tuple[Permission, ...]:
-    return (Permission(RIGHTS[protocol], "finds mail and removes it", scope=Scope.OPENED, api=Api.EXCHANGE, targets=(user,)),)
+def _to_read(protocol: Protocol, end: ImapReceive | PopReceive) -> tuple[Permission, ...]:
+    read = Permission(RIGHTS[protocol], "finds mail and removes it", scope=Scope.OPENED, api=Api.EXCHANGE, targets=(end.username,))
+    return (read, *(purge.permissions(end.username) if end.purge else ()))
 
 
 def costs_of(send: Send, receive: Receive, sent: Receive | None) -> tuple[Cost, ...]:
     """Return the calls of Graph that a good run asks for."""
     own_is_graph = isinstance(send, GraphSend) if sent is None else isinstance(sent, GraphReceive)
+    purges = sum(isinstance(end, ImapReceive | PopReceive) and end.purge for end in (receive, sent))
     calls = _SEND_CALLS * isinstance(send, GraphSend) + _OWN_CALLS * own_is_graph + _RECEIVE_CALLS * isinstance(receive, GraphReceive)
+    calls += purge.CALLS * purges
     return (Cost(Service.OUTLOOK, calls=calls),) if calls else ()

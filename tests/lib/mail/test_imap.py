@@ -606,6 +606,7 @@ BOTH: dict[str, Any] = {"password": Secret(env="X"), "oauth": True}
         pytest.param(BOTH, "exactly one of password and oauth", id="both"),
         pytest.param({}, "exactly one of password and oauth", id="neither"),
         pytest.param({"oauth": True, "security": "none"}, "in the clear", id="in the clear"),
+        pytest.param({"password": Secret(env="X"), "purge": True}, "purge goes through Graph", id="purge without a tenant"),
         pytest.param({"oauth": True, "folder": "a\r\nb"}, "name of a folder", id="a command in a name"),
     ],
 )

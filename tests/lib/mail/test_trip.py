@@ -126,6 +126,13 @@ async def test_what_the_server_refuses_fails_at_submit_and_is_nowhere(refusal: F
     assert is_clean(mail)
 
 
+async def test_a_sender_who_cannot_sign_in_is_no_matter_of_the_submission() -> None:
+    mail = Mail(Office(closed_to_us=Failed(Reason.CREDENTIAL_EXPIRED, "the secret has expired", code="7000222")))
+    run = await mail.once()
+    assert (run.failed_step, run.reason) == ("sign_in", Reason.CREDENTIAL_EXPIRED)
+    assert (mail.office.letters, mail.outstanding()) == ([], ())
+
+
 async def test_an_uncertain_submission_fails_and_stays_known_until_the_letter_is_found() -> None:
     mail = Mail(Office(refusal=SubmissionUncertain(Reason.CONNECTION_RESET, "the connection was lost after the letter was handed over")))
     run = await mail.once()

@@ -2,6 +2,9 @@
 
 It is asked as Outlook for mobile devices asks, in JSON and without a login ("Autodiscover version 2", Exchange Server 2016 and newer), at
 the server that the settings name: what DNS says of autodiscover is the business of `dns_m365_domain`. Nothing that it answers is used.
+
+The older dialects (POX, SOAP) are not spoken: they want a login, by NTLM or Basic, and are needed by Exchange Server 2013 alone, which has
+been out of support since April 2023.
 """
 
 import json

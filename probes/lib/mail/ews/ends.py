@@ -72,6 +72,10 @@ class EwsOutbox:
     def __init__(self, settings: EwsSend) -> None:
         self._settings = settings
 
+    async def open(self, ctx: Context) -> None:
+        """Get a token, where one is needed, which is kept."""
+        await Calls(ctx, site_of(ctx, self._settings)).sign_in()
+
     async def submit(self, ctx: Context, letter: Letter) -> Accepted:
         """Hand the letter over, once.
 
