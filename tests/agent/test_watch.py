@@ -94,13 +94,19 @@ async def test_the_state_remembers_conclusive_runs_only() -> None:
     assert kept.failing_since == w.history.of("page").failing_since is not None
 
 
-async def test_the_fourth_inconclusive_run_in_a_row_fails() -> None:
-    script = Scripted(*(Inconclusive(Reason.THROTTLED, "429") for _ in range(4)))
+@pytest.mark.parametrize(
+    ("reason", "fourth"),
+    [
+        pytest.param(Reason.THROTTLED, Outcome.FAILED, id="throttled"),
+        pytest.param(Reason.AGENT_RESOURCES, Outcome.INCONCLUSIVE, id="a lack of our own says nothing about the service, ever"),
+    ],
+)
+async def test_the_fourth_run_in_a_row_that_is_throttled_fails(reason: Reason, fourth: Outcome) -> None:
+    script = Scripted(*(Inconclusive(reason, "not now") for _ in range(4)))
     w = watch()
     await play(script, w, job(script, interval=0.01))
     outcomes = [beat.outcome for beat in w.history.of("page").ring][:4]
-    assert outcomes == [Outcome.INCONCLUSIVE] * 3 + [Outcome.FAILED]
-    assert w.history.of("page").reason is Reason.THROTTLED
+    assert outcomes == [Outcome.INCONCLUSIVE] * 3 + [fourth]
 
 
 async def test_listeners_get_every_run_as_a_line() -> None:
