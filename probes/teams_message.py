@@ -1,6 +1,6 @@
 """Send a message to one fixed Teams chat as the probe user, read it back by its id, and delete it.
 
-In the outage of January 2026 chats could be opened and no longer made or written to; only somebody who writes notices.
+That chats open and show what was said says nothing about writing: only somebody who writes notices when that no longer works.
 
 ```yaml
 probes:

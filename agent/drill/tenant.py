@@ -21,10 +21,12 @@ from agent.drill.faults import Dns
 from agent.drill.graph import transfer
 from agent.drill.hosting import Site, serve_site
 from agent.drill.imap import serve_imap
+from agent.drill.join import join_site
 from agent.drill.mail import SUBMISSION, Door, serve_smtp
 from agent.drill.nameserver import serve_names
 from agent.drill.outage import Outage, schedule
 from agent.drill.portals import portal_sites
+from agent.drill.signed_in import chat_of_probes, leave_sign_in
 from agent.drill.world import World
 from agent.drill.zone import MAIL_HOST, zone_of
 
@@ -54,6 +56,7 @@ def _sites(world: World) -> tuple[Site, ...]:
         login_site(world),
         graph.site(world),
         *portal_sites(world),
+        join_site(),
         endpoints_site(world),
         metadata_site(world),
         transfer.site(world),
@@ -85,11 +88,12 @@ async def tenant(folder: Path, world: World | None = None) -> AsyncIterator[Tena
 
 
 def _write_files(made: Tenant, authority: trustme.CA, folder: Path) -> None:
-    """Write authority, secret and configuration."""
+    """Write authority, secret, the sign-in of a person, and configuration."""
     authority.cert_pem.write_to_path(str(made.ca_file))
     made.secret_file.unlink(missing_ok=True)
     with os.fdopen(os.open(made.secret_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ALONE), "w", encoding="utf-8") as file:
         file.write(made.world.secret)
+    leave_sign_in(made.world, folder / "state", "contoso")
     template = Template((resources.files("agent.drill") / "tenant.yml").read_text(encoding="utf-8"))
     made.config.write_text(template.substitute(_words(made, folder)), encoding="utf-8")
 
@@ -108,6 +112,8 @@ def _words(made: Tenant, folder: Path) -> Mapping[str, str | int]:
         "mx": made.mx,
         "submission": made.submission,
         "imap": made.imap,
+        "chat": chat_of_probes(world).id,
+        "organiser": world.people[0].id,
         "control_port": world.address("control").rpartition(":")[2],
         **{host: world.address(host) for host in ("login", "graph", "exchange")},
         **{host.replace("-", "_"): world.url(host) for host in urls},

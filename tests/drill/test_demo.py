@@ -51,7 +51,7 @@ async def failures(folder: Path, outage: str = "") -> dict[str, tuple[str | None
             faults = [fault for fault in schedule(find(outage), 0.0) if not isinstance(fault.effect, StatusSource)]
             worst = max(faults, key=lambda fault: fault.share).first
             running.world.faults.set(*(replace(fault, share=1.0, first=0.0, until=4e9) for fault in faults if fault.first == worst))
-        runs = await run_all(running, folder)
+        runs = await run_all(running, folder / "state")
     return {name: (run.failed_step, run.reason and run.reason.value) for name, run in runs.items() if run.outcome is not Outcome.OK}
 
 
@@ -77,6 +77,7 @@ def test_the_ready_configuration_has_a_probe_of_each_kind_of_the_tenant_and_of_n
                 "purview": ("verify", "http_5xx"),
                 "defender": ("verify", "http_5xx"),
                 "mail-inside": ("transit", "mail_late"),
+                "teams-meeting": ("create", "http_5xx"),
                 "mail-inbound": ("submit", "mail_deferred"),
                 "mail-submitted": ("submit", "mail_deferred"),
             },
