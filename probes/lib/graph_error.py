@@ -48,16 +48,14 @@ _OF_ERRORS = ("status", "error_code", "error_message")
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """A body in the shape of Graph's errors: its codes, the outermost first, and its message."""
+    """A body in the shape of Graph's errors: its codes and messages, the outermost first."""
 
     codes: tuple[str, ...] = ()
     message: str = ""
-    words: str = ""
-    """All messages, those inside too, in small letters."""
 
     def telling(self, status: int) -> Telling | None:
         """Return what the words of this refusal say, if they are known to."""
-        return next((one for one in TELLING if status in one.statuses and one.words in self.words), None)
+        return next((one for one in TELLING if status in one.statuses and one.words in self.message.lower()), None)
 
     @property
     def code(self) -> str:
@@ -149,8 +147,8 @@ def _wants_claims(response: Response, code: str) -> bool:
 def _refusal(body: bytes) -> _Refusal:
     errors = list(_walk(_read(body).get("error")))
     codes = tuple(code for error in errors if isinstance(code := error.get("code"), str) and code)
-    messages = [text for error in errors if isinstance(text := error.get("message"), str)]
-    return _Refusal(codes, next(iter(messages), ""), "\n".join(messages).lower())
+    messages = dict.fromkeys(text for error in errors if isinstance(text := error.get("message"), str) and text)
+    return _Refusal(codes, " / ".join(messages))
 
 
 def _walk(error: Any) -> Iterator[dict[str, Any]]:
