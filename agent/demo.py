@@ -203,6 +203,7 @@ def _introduction(tenant: "Tenant", show: Show) -> str:
         f"  {'MX':<15} 127.0.0.1:{tenant.mx} (SMTP, takes mail for the people below)",
         f"  {'submission':<15} 127.0.0.1:{tenant.submission} (SMTP with STARTTLS and XOAUTH2)",
         f"  {'IMAP':<15} 127.0.0.1:{tenant.imap} (TLS, XOAUTH2)",
+        f"  {'media relay':<15} 127.0.0.1:{tenant.relay} (UDP, STUN)",
         "",
         f"Authority to trust:   {tenant.ca_file}",
         f"Client secret:        {tenant.secret_file}",

@@ -22,6 +22,7 @@ from probes import (
     smtp,
     tcp,
     teams_meeting,
+    teams_media,
     teams_message,
     teams_read,
 )
@@ -47,6 +48,7 @@ REGISTRY: dict[str, Probe[Any]] = {
     "smtp": smtp.PROBE,
     "tcp": tcp.PROBE,
     "teams_meeting": teams_meeting.PROBE,
+    "teams_media": teams_media.PROBE,
     "teams_message": teams_message.PROBE,
     "teams_read": teams_read.PROBE,
 }

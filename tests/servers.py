@@ -26,6 +26,7 @@ PACKAGES = {
     "promtool": "prometheus",
     "sievec": "dovecot-sieve",
     "systemd-analyze": "systemd",
+    "turnserver": "coturn",
     "unbound": "unbound",
     "unshare": "util-linux",
 }

@@ -3,7 +3,7 @@
 A fault is a frozen value: an effect, a place, a time and a share. Servers ask `Faults` at each connection, request, question or mail, so
 nothing has to be switched on or off. Connection and HTTP effects (`Tcp`, `Tls`, `Http`, `Latency`, `Drip`) are applied by `hosting` for
 every host; the others belong to whoever plays that service: `Token` to Entra, `Dns` to the name server, `Smtp` and `Mail` to the mail
-side, `Partial` to search, `StatusSource` to service health.
+side, `Partial` to search, `StatusSource` to service health, `Packets` to the media relay, `Content` to files.
 """
 
 import math
@@ -101,8 +101,28 @@ class StatusSource:
     status: int | None = None
 
 
-Effect = Http | Latency | Drip | Tcp | Tls | Token | Dns | Smtp | Mail | Partial | StatusSource
-E = TypeVar("E", Http, Latency, Drip, Tcp, Tls, Token, Dns, Smtp, Mail, Partial, StatusSource)
+@dataclass(frozen=True, slots=True)
+class Packets:
+    """What becomes of a packet of media: lost, or its answer comes up to so many seconds later, each by its own chance (jitter)."""
+
+    how: Literal["lost", "late"]
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What becomes of a file on the way to whoever reads it.
+
+    Graph says another `hash`, its redirect leads `nowhere`, `elsewhere` (to the sign-in), to a `plain` address or to one that is `expired`,
+    or it answers with the bytes `inline`; just before that somebody has `deleted` or `overwritten` the file; the bytes are `truncated` or
+    `wrong`.
+    """
+
+    how: Literal["hash", "nowhere", "elsewhere", "plain", "expired", "inline", "deleted", "overwritten", "truncated", "wrong"]
+
+
+Effect = Http | Latency | Drip | Tcp | Tls | Token | Dns | Smtp | Mail | Partial | StatusSource | Packets | Content
+E = TypeVar("E", Http, Latency, Drip, Tcp, Tls, Token, Dns, Smtp, Mail, Partial, StatusSource, Packets, Content)
 
 
 @dataclass(frozen=True, slots=True)

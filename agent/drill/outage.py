@@ -8,8 +8,8 @@ phases:
 ```
 
 Times are minutes from the start of the impact, and may be negative for what went before. Each fault names one effect (`http`, `latency`,
-`drip`, `tcp`, `tls`, `token`, `dns`, `smtp`, `mail`, `partial`, `status_source`), where it hits, and the share it hits. Where a fault
-names neither hosts nor operations nor services, it hits every host of Microsoft's and none else.
+`drip`, `tcp`, `tls`, `token`, `dns`, `smtp`, `mail`, `partial`, `status_source`, `packets`, `content`), where it hits, and the share it
+hits. Where a fault names neither hosts nor operations nor services, it hits every host of Microsoft's and none else.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,24 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from agent.drill import graph
-from agent.drill.faults import Dns, Drip, Effect, Fault, Http, Latency, Mail, Partial, Smtp, StatusSource, Tcp, Tls, Token, Where
+from agent.drill.faults import (
+    Content,
+    Dns,
+    Drip,
+    Effect,
+    Fault,
+    Http,
+    Latency,
+    Mail,
+    Packets,
+    Partial,
+    Smtp,
+    StatusSource,
+    Tcp,
+    Tls,
+    Token,
+    Where,
+)
 from agent.drill.world import HOSTS
 
 _LARGEST = 256 * 1024
@@ -31,10 +48,10 @@ _SPOKEN = StatusSource(state="serviceDegradation")
 """What service health says of Microsoft 365 as a whole once Microsoft has said anything."""
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "microsoft": (*HOSTS, "mail"),
+    "microsoft": (*HOSTS, "mail", "relay"),
     "portals": ("admin", "purview", "security", "exchange-admin", "teams-admin", "entra", "office"),
 }
-"""Words that stand for several hosts. `control` is the one host that is not Microsoft's, `mail` takes mail."""
+"""Words that stand for several hosts. `control` is the one host that is not Microsoft's, `mail` takes mail, `relay` media."""
 
 KNOWN: Mapping[str, frozenset[str]] = {
     "hosts": frozenset({*GROUPS, *GROUPS["microsoft"], "control"}),
@@ -78,6 +95,10 @@ class _Entry(BaseModel):
     status: Annotated[str, Field(pattern=r"^[45]\.\d{1,3}\.\d{1,3}$")] = "5.4.316"
     partial: Annotated[float, Field(ge=0, lt=1)] | None = None
     status_source: str | Annotated[int, Field(ge=400, le=599)] | None = None
+    packets: Literal["lost", "late"] | None = None
+    content: (
+        Literal["hash", "nowhere", "elsewhere", "plain", "expired", "inline", "deleted", "overwritten", "truncated", "wrong"] | None
+    ) = None
 
     hosts: frozenset[str] = frozenset()
     operations: frozenset[str] = frozenset()
@@ -100,7 +121,7 @@ class _Entry(BaseModel):
         return self
 
 
-_EFFECTS = ("http", "latency", "drip", "tcp", "tls", "token", "dns", "smtp", "mail", "partial", "status_source")
+_EFFECTS = ("http", "latency", "drip", "tcp", "tls", "token", "dns", "smtp", "mail", "partial", "status_source", "packets", "content")
 
 
 def _effect(entry: _Entry, speed: float) -> Effect:
@@ -117,6 +138,8 @@ def _effect(entry: _Entry, speed: float) -> Effect:
         "mail": lambda: Mail(entry.mail or "delay", entry.seconds / speed, entry.status),
         "partial": lambda: Partial(entry.partial or 0),
         "status_source": lambda: _status_source(entry.status_source),
+        "packets": lambda: Packets(entry.packets or "lost", entry.seconds),
+        "content": lambda: Content(entry.content or "wrong"),
     }
     effect: Effect = made[next(name for name in _EFFECTS if getattr(entry, name) is not None)]()
     return effect

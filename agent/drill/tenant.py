@@ -26,6 +26,7 @@ from agent.drill.mail import SUBMISSION, Door, serve_smtp
 from agent.drill.nameserver import serve_names
 from agent.drill.outage import Outage, schedule
 from agent.drill.portals import portal_sites
+from agent.drill.relay import serve_relay
 from agent.drill.signed_in import chat_of_probes, leave_sign_in
 from agent.drill.world import World
 from agent.drill.zone import MAIL_HOST, zone_of
@@ -45,6 +46,7 @@ class Tenant:
     mx: int
     submission: int
     imap: int
+    relay: int
 
 
 async def _control_page(_request: web.BaseRequest) -> web.Response:
@@ -82,7 +84,8 @@ async def tenant(folder: Path, world: World | None = None) -> AsyncIterator[Tena
         mx = await stack.enter_async_context(serve_smtp(here, Door(MAIL_HOST), authority))
         submission = await stack.enter_async_context(serve_smtp(here, SUBMISSION, authority))
         imap = await stack.enter_async_context(serve_imap(here, authority))
-        made = Tenant(here, folder / "authority.pem", folder / "client_secret", folder / "tenant.yml", dns, mx, submission, imap)
+        relay = await stack.enter_async_context(serve_relay(here))
+        made = Tenant(here, folder / "authority.pem", folder / "client_secret", folder / "tenant.yml", dns, mx, submission, imap, relay)
         _write_files(made, authority, folder)
         yield made
 
@@ -112,6 +115,7 @@ def _words(made: Tenant, folder: Path) -> Mapping[str, str | int]:
         "mx": made.mx,
         "submission": made.submission,
         "imap": made.imap,
+        "relay": made.relay,
         "chat": chat_of_probes(world).id,
         "organiser": world.people[0].id,
         "control_port": world.address("control").rpartition(":")[2],

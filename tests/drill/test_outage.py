@@ -65,7 +65,7 @@ def test_minutes_become_moments_and_speed_shortens_them() -> None:
 @pytest.mark.parametrize(
     ("entry", "where"),
     [
-        ("{http: 503}", Where(hosts=frozenset({*HOSTS, "mail"}))),
+        ("{http: 503}", Where(hosts=frozenset({*HOSTS, "mail", "relay"}))),
         ("{http: 503, hosts: [portals, control]}", Where(hosts=frozenset({*GROUPS["portals"], "control"}))),
         ("{http: 503, operations: [search]}", Where(operations=frozenset({"search"}))),
         ("{dns: timeout}", Where()),
