@@ -163,12 +163,11 @@ class State:
             Inconclusive: AGENT_RESOURCES, where that is not possible.
 
         """
-        origin = self._serving.get(probe)
-        is_new = origin is not None and origin != self._origins.get(probe)
-        if is_new:
+        origin = self._new_origin(probe)
+        if origin is not None:
             # What is set aside must not be found under an origin that is not its own.
             await self.flush()
-        rows = [(_RECORD_ORIGIN, _origin_row(probe, origin))] if is_new and origin is not None else []
+        rows = [] if origin is None else [(_RECORD_ORIGIN, _origin_row(probe, origin))]
         self._unwritten.artefacts.pop((probe, artefact.id), None)
         try:
             await self._in_thread(self._execute, [*rows, (_RECORD, _row(probe, artefact))])
@@ -176,7 +175,7 @@ class State:
             self._unwritten.artefacts[probe, artefact.id] = self._artefacts.get(probe, {}).get(artefact.id)
             self._note_failure(error)
             raise Inconclusive(Reason.AGENT_RESOURCES, f"the state cannot be written ({error}), so nothing was created") from error
-        if is_new and origin is not None:
+        if origin is not None:
             self._origins[probe] = origin
             self._unwritten.origins.pop(probe, None)
         self._artefacts.setdefault(probe, {})[artefact.id] = artefact
@@ -228,6 +227,12 @@ class State:
 
     async def _in_thread(self, work: Callable[[Unpack[_Given]], _Result], *arguments: *_Given) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+    def _new_origin(self, probe: str) -> Origin | None:
+        """Return what creates under this name, where that is not written yet."""
+        origin = self._serving.get(probe)
+        is_written = origin == self._origins.get(probe) and probe not in self._unwritten.origins
+        return None if is_written else origin
 
     def _set_aside(self, probe: str, origin: Origin) -> None:
         """Let artefacts go on under a name of their own."""

@@ -1,13 +1,14 @@
 """The state: what a restart finds, also after a torn file, a second agent or a full disk."""
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agent.record import decode, encode
-from agent.state import Remembered, State, StateError
+from agent.state import Origin, Remembered, State, StateError
 from probes.core.contract import Inconclusive
 from probes.core.ledger import Artefact
 from probes.core.reasons import Reason
@@ -152,3 +153,132 @@ async def test_what_cannot_be_recorded_is_not_created(tmp_path: Path) -> None:
         await state.record("mail", LETTER)
     assert raised.value.reason is Reason.AGENT_RESOURCES
     assert (state.outstanding("mail"), failures) == ((), [1])
+
+
+THEN = Origin("mailbox", "contoso", "id-of-contoso", '{"account":"probe1"}', '{"account":"probe1"}')
+CHANGED = replace(THEN, settings='{"account":"probe2"}', outline='{"account":"probe2"}')
+ROTATED = replace(THEN, tenant="contoso-prod", settings='{"account":"probe1","password":{"env":"B"}}')
+
+
+async def left_by(origin: Origin | None, folder: Path) -> None:
+    """Leave a letter by the name of mail, and the agent dead."""
+    state = State(folder)
+    await state.open()
+    state.serve("mail", origin)
+    await state.record("mail", LETTER)
+    state._thread.submit(state._close).result()
+
+
+async def reopened(folder: Path) -> tuple[dict[str, str], dict[str, Origin | None]]:
+    """Return what is left, and what had created it, after another start."""
+    state = State(folder)
+    await state.open()
+    found = {name: state.origin(name) for name in state.names()}
+    kept = {name: one.id for name, one in state.artefacts()}
+    await state.close()
+    return kept, found
+
+
+async def test_what_created_something_is_known_after_a_kill_and_forgotten_with_the_last_of_it(tmp_path: Path) -> None:
+    await left_by(THEN, tmp_path)
+    assert await reopened(tmp_path) == ({"mail": LETTER.id}, {"mail": THEN})
+    state = State(tmp_path)
+    await state.open()
+    await state.strike("mail", LETTER.id)
+    assert (state.names(), state.origin("mail")) == ((), None)
+    await state.close()
+    with closing(sqlite3.connect(tmp_path / "fogbell.sqlite")) as database:
+        assert database.execute("SELECT count(*) FROM origin").fetchone() == (0,)
+
+
+async def test_a_probe_that_creates_nothing_leaves_no_origin(tmp_path: Path) -> None:
+    state = State(tmp_path)
+    await state.open()
+    state.serve("mail", THEN)
+    await state.close()
+    assert await reopened(tmp_path) == ({}, {})
+
+
+@pytest.mark.parametrize(("now", "is_moved"), [(THEN, False), (ROTATED, False), (CHANGED, True)], ids=["same", "other secret", "changed"])
+async def test_what_a_changed_probe_left_goes_on_under_a_name_of_its_own(tmp_path: Path, now: Origin, is_moved: bool) -> None:  # noqa: FBT001 - of the table
+    await left_by(THEN, tmp_path)
+    state = State(tmp_path)
+    await state.open()
+    state.serve("mail", now)
+    await state.record("mail", OLDER)
+    state._thread.submit(state._close).result()
+    kept, origins = await reopened(tmp_path)
+    moved = {name: kept[name] for name in kept if name.startswith("mail~")}
+    assert list(moved.values()) == [LETTER.id] * is_moved
+    assert [origins[name] for name in moved] == [THEN] * is_moved
+    assert (kept["mail"], origins["mail"]) == (LETTER.id if not is_moved else OLDER.id, now)
+
+
+async def test_of_two_changes_in_a_second_neither_loses_anything(tmp_path: Path) -> None:
+    state = State(tmp_path)
+    await state.open()
+    for origin, artefact in ((THEN, LETTER), (CHANGED, OLDER)):
+        state.serve("mail", origin)
+        await state.record("mail", artefact)
+    state.serve("mail", THEN)
+    await state.close()
+    kept, origins = await reopened(tmp_path)
+    assert sorted(kept.values()) == [OLDER.id, LETTER.id]
+    assert {kept[name]: origins[name] for name in kept} == {LETTER.id: THEN, OLDER.id: CHANGED}
+
+
+async def test_a_file_of_an_older_version_opens_and_takes_the_probe_of_now_for_the_one_of_then(tmp_path: Path) -> None:
+    await left_by(THEN, tmp_path)
+    with closing(sqlite3.connect(tmp_path / "fogbell.sqlite")) as database:
+        database.execute("DROP TABLE origin")
+    state = State(tmp_path)
+    await state.open()
+    assert (state.names(), state.origin("mail")) == (("mail",), None)
+    state.serve("mail", CHANGED)
+    await state.close()
+    assert await reopened(tmp_path) == ({"mail": LETTER.id}, {"mail": CHANGED})
+
+
+async def test_of_a_torn_file_the_ledger_is_taken_over_as_far_as_it_can_be_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    await left_by(THEN, tmp_path)
+    state = State(tmp_path)
+    await state.open()
+    for number in range(200):
+        state.remember(Remembered(f"p{number}", "http", b"x" * 3000, None, None))
+    await state.close()
+    (page,) = pages_of(tmp_path / "fogbell.sqlite", "probe")[:1]
+    with (tmp_path / "fogbell.sqlite").open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xff" * 4096)
+    assert await reopened(tmp_path) == ({"mail": LETTER.id}, {"mail": THEN})
+    assert "with 1 things of it that probes have left" in caplog.text
+
+
+def pages_of(file: Path, table: str) -> list[int]:
+    """Return the numbers of pages at which a table begins, by SQLite's own index of tables."""
+    with closing(sqlite3.connect(file)) as database:
+        return [page for (page,) in database.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,))]
+
+
+async def test_an_entry_that_is_no_entry_makes_the_file_a_torn_one(tmp_path: Path) -> None:
+    await left_by(THEN, tmp_path)
+    with closing(sqlite3.connect(tmp_path / "fogbell.sqlite", isolation_level=None)) as database:
+        database.execute("INSERT INTO artefact VALUES ('mail', 'x', 'message', 1.0, 'no json')")
+    assert await reopened(tmp_path) == ({"mail": LETTER.id}, {"mail": THEN})
+
+
+async def test_a_full_disk_keeps_what_was_set_aside_apart_until_it_can_be_written(tmp_path: Path) -> None:
+    await left_by(THEN, tmp_path)
+    state = State(tmp_path)
+    await state.open()
+    assert state._database is not None
+    state._database.execute("CREATE TRIGGER no BEFORE INSERT ON origin BEGIN SELECT RAISE(FAIL, 'no'); END")
+    state.serve("mail", CHANGED)
+    with pytest.raises(Inconclusive):
+        await state.record("mail", OLDER)
+    assert state.outstanding("mail") == ()
+    state._database.execute("DROP TRIGGER no")
+    await state.record("mail", OLDER)
+    await state.close()
+    kept, origins = await reopened(tmp_path)
+    assert {kept[name]: origins[name] for name in kept} == {LETTER.id: THEN, OLDER.id: CHANGED}
