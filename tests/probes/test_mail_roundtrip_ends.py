@@ -1,14 +1,17 @@
 """Ways of sending and ways of receiving, through all of the simulated tenant: each letter arrives, and nothing of it is left."""
 
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Literal
 
 import pytest
 import pytest_asyncio
 
 from agent.drill import tenant as drill
-from agent.drill.faults import Fault, Http, Where
+from agent.drill.faults import Fault, Http, Smtp, Where
 from agent.drill.graph.post import Post
+from agent.drill.graph.throttle import Limit, Throttle
+from agent.drill.mail_login import MailPolicy
+from agent.drill.world import World
 from agent.job import Job
 from agent.runner import run_once
 from probes.core.context import Shared
@@ -113,6 +116,56 @@ async def test_a_letter_arrives_and_nothing_of_it_is_left_that_its_ends_could_re
     # What IMAP expunges Exchange keeps among the recoverable items, which IMAP does not show.
     assert here.left() == ({RECOVERABLE} if receive == "imap" else set())
     assert here.shared.ledger.outstanding("mail") == ()
+
+
+def not_granted(world: World) -> None:
+    world.of(MailPolicy).not_granted.add(TO)
+
+
+def crowded(world: World) -> None:
+    world.of(Throttle).limits["outlook"] = Limit(at_once=0)
+
+
+def at_the_door(reply: str, stage: Literal["rcpt", "dot"]) -> Callable[[World], None]:
+    return lambda world: world.faults.set(Fault(Smtp(reply, stage)))
+
+
+@on_one_loop
+@pytest.mark.parametrize(
+    ("send", "receive", "wrong", "expected"),
+    [
+        pytest.param(
+            "direct", "imap", not_granted, ("failed", "permission", "not_connected", "sign_in"), id="authenticated, not connected"
+        ),
+        pytest.param("graph", "imap", crowded, ("inconclusive", "throttled", "ApplicationThrottled", "submit"), id="MailboxConcurrency"),
+        pytest.param(
+            "direct", "imap", at_the_door("451 4.7.500 Server busy", "rcpt"), ("failed", "mail_deferred", "451 4.7.500", "submit"), id="451"
+        ),
+        pytest.param(
+            "direct",
+            "imap",
+            at_the_door("451 4.3.2 Temporary server error", "dot"),
+            ("failed", "mail_deferred", "451 4.3.2", "submit"),
+            id="the outage of January 2026",
+        ),
+        pytest.param(
+            "direct", "imap and purge", at_the_door("", "dot"), ("failed", "connection_reset", "uncertain", "submit"), id="uncertain"
+        ),
+    ],
+)
+async def test_what_exchange_online_says_and_other_servers_do_not_has_its_own_name(
+    here: Here, send: str, receive: str, wrong: Callable[[World], None], expected: tuple[str, str, str, str]
+) -> None:
+    world = here.tenant.world
+    limits = dict(world.of(Throttle).limits)
+    wrong(world)
+    run = await here.once(send=here.sending(send), receive=here.receiving(receive))
+    world.faults.set()
+    world.of(MailPolicy).not_granted.clear()
+    world.of(Throttle).limits.update(limits)
+    assert (run.outcome, run.reason, run.code, run.failed_step) == expected
+    assert (await here.once(send=here.sending("direct"), receive=here.receiving("imap and purge"))).outcome is Outcome.OK
+    assert (here.left(), here.shared.ledger.outstanding("mail")) == (set(), ())
 
 
 @on_one_loop
