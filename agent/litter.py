@@ -255,7 +255,8 @@ class Litter:
         """Start clearing what is due, the longest due first, but for probes that are running."""
         names, now = self._state.names(), self._clock()
         for name in self._cases.keys() - set(names) - self._clearing.keys():
-            if self._cases.pop(name).told:
+            # Of a probe that is there, and after which all went well, nobody has to hear.
+            if self._cases.pop(name).told or name not in self._watched.jobs:
                 log.info("what a probe left is gone", extra={"probe": name})
         cases = {name: self._cases.setdefault(name, _Case()) for name in names if name not in self._clearing}
         due = sorted((name for name, case in cases.items() if case.due <= now), key=lambda name: cases[name].due)

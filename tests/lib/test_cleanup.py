@@ -75,10 +75,14 @@ async def test_nothing_is_made_where_the_ledger_cannot_be_written_and_what_stood
     assert (await complete(full, artefact, item="i1")).fact("item") == "i1"
 
 
+def refuse(words: str) -> None:
+    raise Failed(Reason.HTTP_5XX, words)
+
+
 async def test_a_cleanup_that_fails_or_hangs_is_counted_and_is_no_runs_reason() -> None:
     failing, hanging, well = context(), context(seconds=0.52), context()
     async with cleanup(failing):
-        raise Failed(Reason.HTTP_5XX, "the file cannot be removed")
+        refuse("the file cannot be removed")
     async with cleanup(hanging):
         await asyncio.Event().wait()
     async with cleanup(well):

@@ -1,0 +1,68 @@
+"""An agent that is killed while something of a probe's lies in a service, and comes back with the probe by another name: it is removed."""
+
+import asyncio
+import json
+import os
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from agent.drill.faults import Drip, Fault, Where
+from agent.drill.world import World
+from probes.lib.tenant import Tenant
+from tests.probes.tenants import simulated
+from tests.probes.test_mail_roundtrip_killed import ROOT, Telling
+from tests.probes.test_mailbox_killed import calendar
+
+
+def configuration(folder: Path, tenant: Tenant, world: World, name: str, interval: str) -> Path:
+    """Write the configuration of an agent with one probe that makes events."""
+    told = tenant.model_dump(mode="json", exclude_defaults=True) | {"credential": {"secret": {"env": "TENANT_SECRET"}}}
+    probe = {"name": name, "kind": "mailbox", "interval": interval, "timeout": "1s", "allow_short_interval": True}
+    probe |= {"parts": ["event"], "account": {"via": "graph", "mailbox": world.people[0].mail}}
+    path = folder / "fogbell.yml"
+    path.write_text(json.dumps({"state_dir": str(folder / "state"), "tenants": {"contoso": told}, "probes": [probe]}))
+    return path
+
+
+@asynccontextmanager
+async def agent(path: Path, world: World) -> AsyncIterator[Process]:
+    """Run an agent as a process of its own."""
+    command = (sys.executable, "-m", "agent", "run", "--config", str(path), "--listen", "127.0.0.1:0")
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, cwd=ROOT, env={**os.environ, "TENANT_SECRET": world.secret}
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def until(stream: asyncio.StreamReader, words: bytes) -> AsyncIterator[bytes]:
+    """Yield lines up to the one that has these words."""
+    async for line in stream:
+        yield line
+        if words in line:
+            return
+
+
+async def test_what_a_killed_agent_left_is_removed_though_its_probe_was_renamed(tmp_path: Path) -> None:
+    world = World()
+    faults = world.faults = Telling(world.now)
+    removing = Fault(Drip(0), Where(operations=frozenset({"event_delete"})))
+    async with simulated(tmp_path, world) as (_, tenant), asyncio.timeout(30):
+        faults.set(removing)
+        async with agent(configuration(tmp_path, tenant, world, "before", "1s"), world) as process:
+            await faults.hit.wait()
+            process.kill()
+        assert calendar(world)
+        faults.set()
+        # A probe with an interval of days does not run meanwhile: it is not its runs that clear away.
+        async with agent(configuration(tmp_path, tenant, world, "after", "7d"), world) as process:
+            assert process.stderr is not None
+            said = [line async for line in until(process.stderr, b"what a probe left is gone")]
+        assert (b"probe=before" in said[-1], calendar(world)) == (True, [])
