@@ -21,8 +21,8 @@ from probes import (
     service_health,
     smtp,
     tcp,
-    teams_meeting,
     teams_media,
+    teams_meeting,
     teams_message,
     teams_read,
 )
@@ -47,8 +47,8 @@ REGISTRY: dict[str, Probe[Any]] = {
     "service_health": service_health.PROBE,
     "smtp": smtp.PROBE,
     "tcp": tcp.PROBE,
-    "teams_meeting": teams_meeting.PROBE,
     "teams_media": teams_media.PROBE,
+    "teams_meeting": teams_meeting.PROBE,
     "teams_message": teams_message.PROBE,
     "teams_read": teams_read.PROBE,
 }

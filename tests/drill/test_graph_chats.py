@@ -3,6 +3,8 @@ from typing import Any
 
 import pytest
 
+from agent.drill.graph.chats import Chats
+from agent.drill.graph.moments import moment
 from agent.drill.world import Person
 from tests.drill.graph import Client, Reply, graph_client
 
@@ -173,3 +175,23 @@ async def test_a_deleted_chat_is_gone(client: Client) -> None:
     name = await two(client)
     assert (await client.ask("DELETE", f"/chats/{name}", "Chat.ManageDeletion.All")).status == 204
     assert (await client.ask("GET", f"/chats/{name}", "Chat.Read.All")).status == 404
+
+
+async def test_somebody_without_a_licence_neither_reads_nor_writes(client: Client) -> None:
+    name = await two(client)
+    client.world.of(Chats).unlicensed.add(client.world.people[0].id)
+    refused = await send(client, name)
+    assert (refused.status, refused.code) == (403, "Forbidden")
+    assert (await client.ask("GET", f"/chats/{name}/messages", READ, by=client.world.people[0])).status == 403
+    assert (await send(client, name, by=1)).status == 201
+
+
+async def test_messages_since_a_moment_are_the_latest_first(client: Client) -> None:
+    name = await two(client)
+    for text in ("first", "second", "third"):
+        client.clock.forward(60)
+        await send(client, name, text)
+    since = moment(client.clock() - 90)
+    query = {"$orderby": "lastModifiedDateTime desc", "$filter": f"lastModifiedDateTime gt {since}", "$top": "50"}
+    listed = await client.ask("GET", f"/chats/{name}/messages", READ, by=client.world.people[0], query=query)
+    assert [item["body"]["content"] for item in listed.items] == ["third", "second"]
