@@ -6,15 +6,17 @@ from math import ceil
 
 from agent.config.durations import in_words
 from agent.job import Job
-from probes.core.needs import LIMITS, Cost, Limit, Service
-from probes.lib.usage import NOTABLE_SHARE
+from probes.core.needs import LIMITS, NOTABLE_SHARE, Cost, Limit, Service
 
 _DAY = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What probes of one tenant ask of one service: calls a day, and the units of the busiest window of the limit they come nearest to."""
+    """What probes of one tenant ask of one service: calls a day, and the units of the busiest window of one limit.
+
+    A limit for a second is set against the busiest minute (`Limit.watched`).
+    """
 
     tenant: str
     service: Service
@@ -30,17 +32,29 @@ class Budget:
     @property
     def warning(self) -> str:
         """What is to be said about it, or ""."""
-        if self.limit is None or self.share <= NOTABLE_SHARE:
+        if self.limit is None or not self.limit.is_notable(self.units):
             return ""
         busiest = f"{self.units:,.0f} of the {self.limit.units:,.0f} units that {self.service} allows in {in_words(self.limit.seconds)}"
         return f"{self.tenant} may ask for {busiest}, {self.share:.0%}: above a tenth, being turned away may be our own doing"
 
+    @property
+    def is_above(self) -> bool:
+        """Whether it is more than a tenth of the limit."""
+        return self.share > NOTABLE_SHARE
+
 
 def budgets(jobs: Iterable[Job]) -> tuple[Budget, ...]:
-    """Add up what good runs of the jobs ask for, by tenant and service. Limits for each mailbox are taken as if there were but one."""
+    """Add up what good runs of the jobs ask for, by tenant, service and limit. Limits of a mailbox are taken as if there were but one."""
     asked = [(job, cost) for job in jobs for cost in job.probe.costs(job.settings)]
-    pairs = sorted({(job.tenant, cost.service) for job, cost in asked})
-    return tuple(_budget(tenant, service, [(job, cost) for job, cost in asked if job.tenant == tenant]) for tenant, service in pairs)
+    of_graph = {(job.tenant, Service.GRAPH) for job, cost in asked if cost.service is not Service.LOGIN}
+    pairs = sorted({(job.tenant, cost.service) for job, cost in asked} | of_graph)
+    return tuple(
+        budget
+        for tenant, service in pairs
+        for budget in _budgets(
+            tenant, service, [(job, cost) for job, cost in asked if job.tenant == tenant and _counts(cost.service, service)]
+        )
+    )
 
 
 def used(jobs: Iterable[Job]) -> set[tuple[str, Service]]:
@@ -49,11 +63,12 @@ def used(jobs: Iterable[Job]) -> set[tuple[str, Service]]:
     return {(tenant, one) for tenant, asked, signs_in in services for one in (*asked, *([Service.LOGIN] if signs_in else []))}
 
 
-def _budget(tenant: str, service: Service, asked: Sequence[tuple[Job, Cost]]) -> Budget:
-    calls = sum(cost.calls * _DAY / job.interval for job, cost in asked if cost.service is service)
-    counted = [(job, cost) for job, cost in asked if _counts(cost.service, service)]
-    windows = [Budget(tenant, service, calls, _busiest(counted, limit), limit) for limit in LIMITS[service]]
-    return max(windows, key=lambda one: one.share, default=Budget(tenant, service, calls))
+def _budgets(tenant: str, service: Service, asked: Sequence[tuple[Job, Cost]]) -> list[Budget]:
+    """Set what is asked of a service against each of its limits; without any known, there are the calls alone."""
+    calls = sum(cost.calls * _DAY / job.interval for job, cost in asked)
+    limits = [limit.watched for limit in LIMITS[service]]
+    weighed = [(job.interval, cost.weight if cost.service is service else cost.calls) for job, cost in asked]
+    return [Budget(tenant, service, calls, _busiest(weighed, limit), limit) for limit in limits] or [Budget(tenant, service, calls)]
 
 
 def _counts(asked: Service, service: Service) -> bool:
@@ -61,6 +76,6 @@ def _counts(asked: Service, service: Service) -> bool:
     return asked is service or (service is Service.GRAPH and asked is not Service.LOGIN)
 
 
-def _busiest(asked: Iterable[tuple[Job, Cost]], limit: Limit) -> float:
-    """Return the units of a window into which as many starts fall as can."""
-    return sum(ceil(limit.seconds / job.interval) * cost.weight for job, cost in asked)
+def _busiest(asked: Iterable[tuple[float, float]], limit: Limit) -> float:
+    """Return the units of a window into which as many starts fall as can, from intervals and the units of each start."""
+    return sum(ceil(limit.seconds / interval) * units for interval, units in asked)

@@ -97,9 +97,17 @@ def table(planned: Plan) -> RenderableType:
     parts: list[RenderableType] = [_by_probe(planned.probes), ""] if len(planned.probes) <= ROWS else []
     parts += [_by_kind(planned), ""]
     if planned.budgets:
-        parts += [_by_service(planned.budgets), ""]
+        parts += [_by_service(planned.budgets), Text(_in_all(planned.budgets)), ""]
     warnings = [Text(f"warning: {one.warning}") for one in planned.budgets if one.warning]
     return Group(*parts, *warnings, Text(sentence(planned)))
+
+
+def _in_all(budgets: Sequence[Budget]) -> str:
+    """Say how near all of it comes to Microsoft's limits. Where a single call is more than a tenth, it is said here and not warned of."""
+    above = dict.fromkeys(f"{one.service} of {one.tenant}" for one in budgets if one.is_above)
+    if not above:
+        return "All of it stays under a tenth of every limit that is known; limits for a second are told for a minute."
+    return f"Above a tenth of a limit: {', '.join(above)}."
 
 
 def sentence(planned: Plan) -> str:

@@ -103,12 +103,31 @@ class Service(StrEnum):
     """Anything else in Microsoft Graph: only its limit for all calls together counts."""
 
 
+_FEW, _MINUTE, _DAY = 10.0, 60.0, 86_400.0
+
+NOTABLE_SHARE = 0.1
+"""Share of a limit above which our own calls explain that a service turns us away."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limit:
     """At most `units` within `seconds`. A unit is a call, or a resource unit where a service counts those."""
 
     units: float
     seconds: float
+
+    @property
+    def watched(self) -> "Limit":
+        """The same over a minute, where it is for a few seconds only.
+
+        A run makes its calls one after the other, and the starts of probes are spread: of a limit for one second, the three calls of one
+        run that follow each other would be a large share, and yet say nothing about how near the limit is.
+        """
+        return self if self.seconds >= _FEW else Limit(self.units * _MINUTE / self.seconds, _MINUTE)
+
+    def is_notable(self, units: float) -> bool:
+        """Say whether so many units of ours in a window are enough to be turned away for; a single call never is."""
+        return units > max(NOTABLE_SHARE * self.units, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +144,12 @@ class Cost:
         return self.units or self.calls
 
 
-_DAY = 86_400.0
-
 LIMITS: dict[Service, tuple[Limit, ...]] = {
     Service.LOGIN: (),
     Service.DIRECTORY: (Limit(3_500, 10),),
     Service.OUTLOOK: (Limit(10_000, 600),),
     Service.FILES: (Limit(1_200, 60), Limit(1_200_000, _DAY)),
-    Service.TEAMS: (Limit(20, 1),),
+    Service.TEAMS: (Limit(20, 1), Limit(4, 1)),
     Service.MEETINGS: (Limit(2_000, 30 * _DAY),),
     Service.PRESENCE: (Limit(1_500, 30),),
     Service.SERVICE_HEALTH: (Limit(240, 60), Limit(800, 3_600)),
@@ -142,4 +159,8 @@ LIMITS: dict[Service, tuple[Limit, ...]] = {
     Service.AUDIT_SEARCH: (),
     Service.GRAPH: (Limit(130_000, 10),),
 }
-"""Limits by service: of the sizes of a tenant the smallest. Meetings count per user, Outlook per mailbox."""
+"""Limits by service: of the sizes of a tenant, and of the kinds of call, the smallest. Meetings count per user, Outlook per mailbox.
+
+That of four calls of Teams a second is for one team or channel, and taken as if there were but one. How many messages an application may
+write into a channel in a day is not here: no probe writes into channels. Hunting's is for the tenant, whoever asks.
+"""

@@ -10,9 +10,6 @@ from time import perf_counter
 from probes.core.needs import LIMITS, Limit, Service
 from probes.lib.tenant import Tenant
 
-NOTABLE_SHARE = 0.1
-"""Share of a limit above which our own calls explain that a service turns us away."""
-
 _BUCKETS = 60
 _PER_USER = frozenset({Service.OUTLOOK, Service.MEETINGS})
 # Their limits are for each mailbox or user.
@@ -36,8 +33,12 @@ class Window:
 
     def share(self, now: float) -> float:
         """Return how much of the limit is used: 1.0 is all of it."""
+        return self.units(now) / self.limit.units
+
+    def units(self, now: float) -> float:
+        """Return the units of the window that ends now."""
         self._turn(now)
-        return sum(self._units) / self.limit.units
+        return sum(self._units)
 
     def _turn(self, now: float) -> None:
         """Empty the buckets that have become too old."""
@@ -77,22 +78,25 @@ class Usage:
     def share(self, tenant: Tenant, service: Service, *, user: str = "") -> float:
         """Return the largest share of a limit of the service that we have used within its window; 0 where no limit is known."""
         now = self._clock()
-        windows = self._windows_of(tenant, service, user)
-        if service is not Service.LOGIN:
-            windows += self._windows_of(tenant, Service.GRAPH, "")
-        return max((window.share(now) for window in windows), default=0.0)
+        return max((window.share(now) for window in self._all_windows(tenant, service, user)), default=0.0)
 
     def explains_throttling(self, tenant: Tenant, service: Service, *, user: str = "") -> bool:
-        """Say whether what we asked is enough for the service to turn us away: more than a tenth of a limit within its window."""
-        return self.share(tenant, service, user=user) > NOTABLE_SHARE
+        """Say whether what we asked is enough for the service to turn us away: more than a tenth of a limit, and more than one call."""
+        now = self._clock()
+        return any(window.limit.is_notable(window.units(now)) for window in self._all_windows(tenant, service, user))
 
     def calls(self) -> list[tuple[str, Service, int]]:
         """Return (name of the tenant, service, calls since the agent started)."""
         return [(name, service, count) for (name, service), count in self._calls.items()]
 
+    def _all_windows(self, tenant: Tenant, service: Service, user: str) -> tuple[Window, ...]:
+        """Return the windows of a service, and those of Graph, which count for all of its services."""
+        own = self._windows_of(tenant, service, user)
+        return own if service is Service.LOGIN else own + self._windows_of(tenant, Service.GRAPH, "")
+
     def _windows_of(self, tenant: Tenant, service: Service, user: str) -> tuple[Window, ...]:
         # Limits are for an application in a tenant, whatever names the configuration has for the pair.
         key = tenant.tenant_id, tenant.client_id, service, user.lower() if service in _PER_USER else ""
         if key not in self._windows:
-            self._windows[key] = tuple(Window(limit) for limit in LIMITS[service])
+            self._windows[key] = tuple(Window(limit.watched) for limit in LIMITS[service])
         return self._windows[key]

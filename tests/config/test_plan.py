@@ -121,7 +121,7 @@ tenants:
 """
 
 
-def test_calls_are_set_against_the_limit_they_come_nearest_to(tmp_path: Path) -> None:
+def test_calls_are_set_against_the_limits_that_are_known(tmp_path: Path) -> None:
     path = tmp_path / "fogbell.yml"
     path.write_text(
         f"{TENANT}probes:\n"
@@ -147,6 +147,41 @@ def test_more_than_a_tenth_of_a_limit_is_warned_of(probes: int, warned: bool, tm
     assert (warning in text) is warned
 
 
+ALL_WELL = "All of it stays under a tenth of every limit that is known; limits for a second are told for a minute."
+
+
+@pytest.mark.parametrize(
+    ("parts", "probes", "said", "warned"),
+    [
+        ("[labels]", 1, ALL_WELL, False),
+        ("[labels, ediscovery]", 1, "Above a tenth of a limit: ediscovery of contoso.", False),
+        ("[ediscovery]", 2, "Above a tenth of a limit: ediscovery of contoso.", True),
+    ],
+    ids=["without", "with one call", "with two at once"],
+)
+def test_a_limit_of_which_one_call_is_a_fifth_is_told_and_warned_of_when_there_are_two(
+    parts: str,
+    probes: int,
+    said: str,
+    warned: bool,  # noqa: FBT001 - a table
+    tmp_path: Path,
+) -> None:
+    many = "".join(f"  - {{name: purview-{number}, kind: purview, tenant: contoso, parts: {parts}}}\n" for number in range(probes))
+    text = shown(tmp_path, f"{TENANT}probes:\n{many}", width=300)
+    assert said in text
+    assert ("warning: contoso may ask for 2 of the 5 units that ediscovery allows in 1m, 40%" in text) is warned
+
+
+def test_every_limit_has_a_row_and_graphs_own_is_among_them(tmp_path: Path) -> None:
+    text = shown(tmp_path, f"{TENANT}probes: [{{name: said, kind: service_health, tenant: contoso}}]")
+    rows = [line.split() for line in text.splitlines() if line.startswith("contoso")]
+    assert rows == [
+        ["contoso", "graph", "576", "2", "in", "10s", "130,000", "0.0%"],
+        ["contoso", "service_health", "576", "2", "in", "1m", "240", "0.8%"],
+        ["contoso", "service_health", "576", "24", "in", "1h", "800", "3.0%"],
+    ]
+
+
 def test_a_service_without_a_known_limit_has_calls_alone_and_graphs_own_counts_all_of_graph() -> None:
     place = Place(Layer.EDGE, Workload.ENTRA)
 
@@ -157,7 +192,7 @@ def test_a_service_without_a_known_limit_has_calls_alone_and_graphs_own_counts_a
     jobs = [job("a", Cost(Service.LOGIN, 1), Cost(Service.GRAPH, 1)), job("b", Cost(Service.FILES, 3, units=5))]
     told = {one.service: one for one in budgets(jobs)}
     assert (told[Service.LOGIN].calls, told[Service.LOGIN].share) == (1440, 0.0)
-    assert told[Service.GRAPH].units == 6
+    assert (told[Service.GRAPH].calls, told[Service.GRAPH].units) == (1440 + 3 * 1440, 4)
     assert (told[Service.FILES].calls, told[Service.FILES].units) == (4320, 1440 * 5)
     assert used(jobs) == {("contoso", Service.LOGIN), ("contoso", Service.GRAPH), ("contoso", Service.FILES)}
 

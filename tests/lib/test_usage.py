@@ -41,6 +41,25 @@ def test_a_tenth_of_the_limit_does_not_explain_and_more_does() -> None:
     assert not usage.explains_throttling(TENANT, Service.SERVICE_HEALTH)
 
 
+@pytest.mark.parametrize(("service", "few"), [(Service.EDISCOVERY, 1), (Service.TEAMS, 24)], ids=["five a minute", "four a second"])
+def test_what_a_run_or_two_ask_explains_nothing_however_small_the_limit_is(service: Service, few: int) -> None:
+    usage = Usage(Clock())
+    for _ in range(few):
+        usage.count("contoso", TENANT, service)
+    assert not usage.explains_throttling(TENANT, service)
+    usage.count("contoso", TENANT, service)
+    assert usage.explains_throttling(TENANT, service)
+
+
+@pytest.mark.parametrize(
+    ("limit", "watched"),
+    [(Limit(4, 1), Limit(240, 60)), (Limit(3_500, 10), Limit(3_500, 10)), (Limit(5, 60), Limit(5, 60))],
+    ids=["a second", "ten seconds", "a minute"],
+)
+def test_a_limit_for_a_second_is_watched_over_a_minute(limit: Limit, watched: Limit) -> None:
+    assert limit.watched == watched
+
+
 def test_the_longer_window_counts_as_well() -> None:
     clock = Clock()
     usage = Usage(clock)
