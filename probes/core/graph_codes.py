@@ -29,6 +29,7 @@ _BY_REASON: dict[Reason, str] = {
         ResourceNotFound NotFound MailboxNotEnabledForRESTAPI MailboxNotSupportedForRESTAPI
     """,
     Reason.MAILBOX_FULL: "ErrorQuotaExceeded",
+    Reason.STORAGE_FULL: "quotaLimitReached insufficientStorage",
 }
 
 _BY_STATUS = """
@@ -43,7 +44,7 @@ _BY_STATUS = """
     BadRequest invalidRequest Request_BadRequest Request_UnsupportedQuery InefficientFilter ErrorInvalidRequest ErrorInvalidIdMalformed
     ErrorInvalidRecipients ErrorInvalidParameter ErrorMimeContentInvalidBase64String ErrorMessageSizeExceeded ErrorSendQuotaExceeded
     ErrorPropertyValidationFailure ErrorInvalidUrlQueryFilter RequestBodyRead ErrorIrresolvableConflict
-    invalidRange malwareDetected virusSuspicious nameAlreadyExists Conflict notSupported quotaLimitReached resourceModified resyncRequired
+    invalidRange malwareDetected virusSuspicious nameAlreadyExists Conflict notSupported resourceModified resyncRequired
     resyncApplyDifferences resyncUploadDifferences syncStateNotFound Directory_QuotaExceeded Directory_ExpiredPageToken
     Directory_ResultSizeLimitExceeded Directory_ConcurrencyViolation Request_MultipleObjectsWithSameKeyValue
     cannotSnapshotTree childItemCountExceeded entityTagDoesNotMatch fragmentLengthMismatch fragmentOutOfOrder fragmentOverlap

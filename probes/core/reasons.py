@@ -116,6 +116,8 @@ class Reason(StrEnum):
     """The message was accepted and has not arrived in time."""
     MAILBOX_FULL = "mailbox_full"
     """The mailbox is full."""
+    STORAGE_FULL = "storage_full"
+    """The site, the drive or the tenant has no room left for files."""
 
     NOT_FOUND = "not_found"
     """The object that must be there is not."""
@@ -151,6 +153,7 @@ _BLAMES = {
         _R.BLOCKED_BY_POLICY,
         _R.LICENCE_MISSING,
         _R.MAILBOX_FULL,
+        _R.STORAGE_FULL,
         _R.THROTTLED,
         _R.AGENT_RESOURCES,
         _R.BUG,

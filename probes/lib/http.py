@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import socket
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -34,7 +35,6 @@ BODY_BYTES = 4 << 20
 Headers = tuple[tuple[str, str], ...]
 _OK, _SWITCHING, _PROXY_LOGIN = 200, 101, 407
 _ALPN = ("http/1.1",)
-_NO_BODY = b""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Request:
     method: str
     url: Url
     headers: Headers = ()
-    body: bytes = _NO_BODY
+    body: bytes = b""
 
     @cached_property
     def direct(self) -> bytes:
@@ -87,12 +87,13 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to do with a body: how much to accept, whether to keep it, whether to hash it, and whether to measure half an answer."""
+    """What to do with a body: how much to accept, whether to keep it, to hash it, to measure half of it, and who is given each piece."""
 
     limit: int = BODY_BYTES
     keep: bool = True
     digest: bool = False
     half: bool = False
+    take: Callable[[bytes], None] | None = None
 
 
 EVERYTHING = Wanted()
@@ -267,7 +268,8 @@ class _Reading:
         elif not self._head_done:
             self._stop(self._wire.stopped("inside the header of its answer" if self._received else "without an answer"))
         elif b"content-length" in self._headers or b"transfer-encoding" in self._headers or not self._wire.farewell:
-            self._fail(Reason.TRUNCATED, f"the body ended after {self._wire_bytes} of {self._announced()} bytes")
+            announced = self._headers.get(b"content-length", b"an unknown number of").decode("latin-1")
+            self._fail(Reason.TRUNCATED, f"the body ended after {self._wire_bytes} of {announced} bytes")
         else:
             self._complete()
 
@@ -312,8 +314,7 @@ class _Reading:
         if status < _OK and status != _SWITCHING:
             self._headers = {}
             return
-        self._status = status
-        self._head_done = True
+        self._status, self._head_done = status, True
         if self._method in {"HEAD", "CONNECT"}:
             self._finish()
             raise _Stop
@@ -349,19 +350,18 @@ class _Reading:
             self._parts.append(data)
         if self._sha256 is not None:
             self._sha256.update(data)
+        if self._wanted.take is not None:
+            self._wanted.take(data)
 
     def _unpack(self, encoding: bytes) -> _Unpacker | None:
         if encoding in {b"gzip", b"x-gzip"}:
             return zlib.decompressobj(wbits=31)
         if encoding == b"deflate":
             return zlib.decompressobj()
-        if not self._wanted.keep and self._sha256 is None:
+        if not self._wanted.keep and self._sha256 is None and self._wanted.take is None:
             return None
         self._fail(Reason.PROTOCOL_ERROR, f"the body is packed in a way that was not asked for: {encoding[:40]!r}")
         raise _Stop
-
-    def _announced(self) -> str:
-        return self._headers.get(b"content-length", b"an unknown number of").decode("latin-1")
 
     def _complete(self) -> None:
         """Finish, if the packed body is whole."""

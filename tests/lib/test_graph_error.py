@@ -58,7 +58,7 @@ async def refused(
         (502, "", Failed, R.HTTP_5XX, "502"),
         (503, "serviceNotAvailable", Failed, R.HTTP_5XX, "serviceNotAvailable"),
         (504, "", Failed, R.HTTP_5XX, "504"),
-        (507, "quotaLimitReached", Failed, R.HTTP_5XX, "quotaLimitReached"),
+        (507, "quotaLimitReached", Failed, R.STORAGE_FULL, "quotaLimitReached"),
         (509, "", Failed, R.HTTP_5XX, "509"),
     ],
 )

@@ -9,7 +9,8 @@ import mimetypes
 from collections.abc import Callable
 from typing import Any
 
-from agent.drill.graph.drives import Drive, Item, Site, new_guid
+from agent.drill.faults import Content
+from agent.drill.graph.drives import Drive, Item, Site, new_guid, quick_xor_hash
 from agent.drill.graph.frame import Answer, Call, GraphError, Operation
 from agent.drill.graph.items import DOWNLOAD_URL, download_path, drive_as_graph, item_as_graph, signed, site_as_graph
 from agent.drill.graph.messages import to_the_second
@@ -107,10 +108,10 @@ def shown(world: World, drive: Drive, item: Item) -> dict[str, Any]:
     return body if item.content is None or not world.has("files") else {DOWNLOAD_URL: download_url(world, drive, item), **body}
 
 
-def download_url(world: World, drive: Drive, item: Item) -> str:
+def download_url(world: World, drive: Drive, item: Item, *, seconds: float | None = None) -> str:
     """Give a fresh address from which a file's content comes, for a while, without any further proof."""
     sites = world.of(Sites)
-    words = {"drive": drive.id, "item": item.id, "until": world.now() + sites.link_seconds}
+    words = {"drive": drive.id, "item": item.id, "until": world.now() + (sites.link_seconds if seconds is None else seconds)}
     return world.url("files", download_path(drive, item, signed(sites.key, words)))
 
 
@@ -118,6 +119,8 @@ def metadata(world: World, call: Call) -> Answer:
     """Show an item; the address of its content is left out where `$select` names other things only."""
     drive, item = item_of(world, call)
     body = shown(world, drive, item)
+    if spoilt(world, "graph", "file_metadata") == "hash" and item.content is not None:
+        body["file"]["hashes"]["quickXorHash"] = quick_xor_hash(b"other" + item.content)
     selected = call.query.get("$select", "")
     if selected and DOWNLOAD_URL not in selected and "content.downloadUrl" not in selected:
         body.pop(DOWNLOAD_URL, None)
@@ -126,11 +129,38 @@ def metadata(world: World, call: Call) -> Answer:
     return entity(call, body)
 
 
+def spoilt(world: World, host: str, operation: str) -> str:
+    """Say what becomes of a file in this request, "" for nothing."""
+    fault = world.faults.first(Content, host, operation=operation, service="files", region=world.region)
+    return fault.how if fault else ""
+
+
 def download(world: World, call: Call) -> Answer:
     """Lead to the content."""
     drive, item = item_of(world, call)
     if item.content is None:
         raise GraphError(400, "invalidRequest", "The item is not a file and has no content.")
+    return _led(world, drive, item, item.content)
+
+
+def _led(world: World, drive: Drive, item: Item, content: bytes) -> Answer:
+    """Lead to the content, or astray."""
+    match spoilt(world, "graph", "file_download"):
+        case "nowhere":
+            return Answer(status=302)
+        case "elsewhere":
+            return Answer(status=302, headers={"Location": world.url("login", "/common/oauth2/authorize")})
+        case "plain":
+            return Answer(status=302, headers={"Location": download_url(world, drive, item).replace("https://", "http://")})
+        case "expired":
+            return Answer(status=302, headers={"Location": download_url(world, drive, item, seconds=0.0)})
+        case "inline":
+            return Answer(content)
+        case "deleted":
+            drive.remove(item, world.now(), for_good=False)
+            raise GraphError(404, "itemNotFound", "The resource could not be found.")
+        case "overwritten":
+            drive.write(drive.path_of(item), b"Somebody else's.\n", world.now(), media_type=item.media_type, author="Somebody Else")
     return Answer(status=302, headers={"Location": download_url(world, drive, item)})
 
 

@@ -16,6 +16,8 @@ CANARY = "probe/fogbell-canary.txt"
 CANARY_TEXT = b"This file is here to be found: fogbell canary.\n"
 BINARY_CANARY = "probe/canary.bin"
 BINARY_BYTES = 65_536
+OWN_CANARY = "probe/onedrive.dat"
+"""In the OneDrive of the first of the people, of as many bytes."""
 
 _AGE = 90 * 86_400.0
 """Seconds that everything has been there when the world begins."""
@@ -107,3 +109,5 @@ class Sites:
         drive.write(CANARY, CANARY_TEXT, then, media_type="text/plain", author="Probe One")
         content = self._random.randbytes(BINARY_BYTES)
         drive.write(BINARY_CANARY, content, then, media_type="application/octet-stream", author="Probe One")
+        own = self.personal[self._world.people[0].id]
+        own.write(OWN_CANARY, content[::-1], then, media_type="application/octet-stream", author="Probe One")

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from agent.drill.graph.drives import Drive, Item, new_guid
-from agent.drill.graph.files import LARGEST_FILE, place, shown, store
+from agent.drill.graph.files import LARGEST_FILE, place, shown, spoilt, store
 from agent.drill.graph.frame import GraphError
 from agent.drill.graph.items import unsigned
 from agent.drill.graph.messages import to_the_second
@@ -193,6 +193,8 @@ def _own_headers(world: World, started: float) -> dict[str, str]:
         "X-SharePointHealthScore": str(world.of(Sites).health_score),
         "SPRequestDuration": str(spent),
         "SPIisLatency": "1",
+        "X-MSEdge-Ref": f"Ref A: {guid.replace('-', '').upper()} Ref B: DRILL01EDGE0001 Ref C: {to_the_second(world.now())}",
+        "X-FEServer": "DRILL0001FE0001",
         "MicrosoftSharePointTeamServices": "16.0.0.26524",
         "Date": _http_date(world.now()),
     }
@@ -201,6 +203,17 @@ def _own_headers(world: World, started: float) -> dict[str, str]:
 def _refusal(error: GraphError) -> _Reply:
     inner = {"innerError": {"code": error.inner}} if error.inner else {}
     return _Reply(error.status, {"error": {"code": error.code, "message": error.message, **inner}}, error.headers)
+
+
+async def _half(request: web.BaseRequest, body: bytes, status: int, headers: Mapping[str, str]) -> web.StreamResponse:
+    """Announce the whole body, send half of it, and hang up."""
+    answer = web.StreamResponse(status=status, headers=headers)
+    answer.content_length = len(body)
+    await answer.prepare(request)
+    await answer.write(body[: len(body) // 2])
+    if request.transport is not None:
+        request.transport.close()
+    return answer
 
 
 def site(world: World) -> Site:
@@ -213,6 +226,12 @@ def site(world: World) -> Site:
         except GraphError as error:
             reply = _refusal(error)
         headers = _own_headers(world, started) | dict(reply.headers or {})
+        if isinstance(reply.body, bytes) and reply.body:
+            match spoilt(world, "files", "file_download"):
+                case "truncated":
+                    return await _half(request, reply.body, reply.status, headers)
+                case "wrong":
+                    return web.Response(body=bytes([reply.body[0] ^ 1]) + reply.body[1:], status=reply.status, headers=headers)
         if isinstance(reply.body, bytes) or reply.body is None:
             return web.Response(body=reply.body, status=reply.status, headers=headers)
         return web.json_response(reply.body, status=reply.status, headers=headers)
