@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from agent.drill.graph.security import AUDIT_STARTS_AFTER_SECONDS, AUDIT_TAKES_SECONDS, DEFENDER, PURVIEW, Security
+from agent.drill.graph.security import AUDIT as AUDITORS
+from agent.drill.graph.security import AUDIT_STARTS_AFTER_SECONDS, AUDIT_TAKES_SECONDS, DEFENDER, EDISCOVERY, PURVIEW, Security
 from tests.drill.graph import Client, graph_client
 
 AUDIT, HUNT = "AuditLogsQuery-Entra.Read.All", "ThreatHunting.Read.All"
@@ -35,6 +36,15 @@ async def test_lists_have_pages_permissions_and_licences(client: Client, path: s
     client.world.of(Security).licences.discard(licence)
     refused = await client.ask("GET", path, permission)
     assert (refused.status, refused.code) == (403, "Forbidden")
+    client.world.of(Security).licences.add(licence)
+    client.world.of(Security).quiet = True
+    assert (await client.ask("GET", path, permission)).items == []
+
+
+async def test_a_permission_opens_no_case_to_whoever_is_in_no_role_group(client: Client) -> None:
+    client.world.of(Security).roles.discard(EDISCOVERY)
+    refused = await client.ask("GET", "/security/cases/ediscoveryCases", "eDiscovery.Read.All")
+    assert (refused.status, refused.code) == (401, "UnknownError")
 
 
 async def test_incidents_can_be_cut_down(client: Client) -> None:
@@ -102,6 +112,24 @@ async def test_a_search_of_the_audit_log_takes_minutes(client: Client) -> None:
         client.clock.forward(seconds)
         told.append((await client.ask("GET", f"/security/auditLog/queries/{asked.body['id']}", AUDIT)).body["status"])
     assert told == ["notStarted", "running", "succeeded"]
+
+
+@pytest.mark.parametrize("ending", ["failed", "cancelled"])
+async def test_a_search_of_the_audit_log_may_end_otherwise(client: Client, ending: Any) -> None:
+    client.world.of(Security).search_ends = ending
+    asked = await client.ask("POST", "/security/auditLog/queries", AUDIT, body=SEARCH)
+    client.clock.forward(AUDIT_TAKES_SECONDS)
+    assert (await client.ask("GET", f"/security/auditLog/queries/{asked.body['id']}", AUDIT)).body["status"] == ending
+
+
+async def test_a_search_needs_a_role_and_an_audit_log(client: Client) -> None:
+    client.world.of(Security).auditing = False
+    unrecorded = await client.ask("POST", "/security/auditLog/queries", AUDIT, body=SEARCH)
+    assert (unrecorded.status, "AuditingDisabledTenant" in unrecorded.body["error"]["message"]) == (400, True)
+    client.world.of(Security).roles.discard(AUDITORS)
+    for by in (None, client.world.people[0]):
+        refused = await client.ask("POST", "/security/auditLog/queries", AUDIT, body=SEARCH, by=by)
+        assert (refused.status, "dont have any permissions" in refused.body["error"]["message"]) == (403, True)
 
 
 @pytest.mark.parametrize(
