@@ -1,13 +1,15 @@
-"""All probes at a glance: the state of each, the tally, the order of the page, and what a filter lets through."""
+"""All probes at a glance: the state of each, the tallies, the order of the page, and what a filter lets through."""
 
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from heapq import merge
+from itertools import chain
 
 from agent.history import History, Past
 from agent.job import Job
+from agent.web.areas import Area, area_of
 from agent.web.site import Site
 from agent.web.slices import sliced
 from agent.words import target
@@ -33,6 +35,7 @@ class State(StrEnum):
     OK = "ok"
 
 
+_ORDER = {area: number for number, area in enumerate(Area)}
 _RANK = {State.FAILING: 0, State.STALE: 1, State.INCONCLUSIVE: 1, State.WAITING: 2, State.OK: 2}
 
 
@@ -58,14 +61,15 @@ def state(job: Job, past: Past, moment: Moment) -> State:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What of all probes somebody wants to see: words that must occur, and a state or None for all."""
+    """What of all probes somebody wants to see: words that must occur, a state, an area; None stands for all."""
 
     words: tuple[str, ...] = ()
     state: State | None = None
+    area: Area | None = None
 
     def admits(self, job: Job, its_state: State) -> bool:
         """Tell whether the probe is wanted."""
-        if self.state is not None and its_state is not self.state:
+        if (self.state is not None and its_state is not self.state) or (self.area is not None and area_of(job) is not self.area):
             return False
         if not self.words:
             return True
@@ -75,10 +79,31 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The tally of all probes, and those a filter admits: failing first, then what is uncertain, then the rest, each by group."""
+    """The tally of each area, and the probes that a filter admits, in order of area and state."""
 
-    tally: Counter[State]
-    found: tuple[tuple[Job, State], ...]
+    tallies: Mapping[Area, Counter[State]]
+    found: Mapping[tuple[Area, int], list[tuple[Job, State]]]
+    """By area and rank; a rank is 0 where something fails, 1 where it is uncertain, 2 else."""
+
+    @property
+    def tally(self) -> Counter[State]:
+        """The tally of all."""
+        return sum(self.tallies.values(), Counter[State]())
+
+    def __len__(self) -> int:
+        return sum(map(len, self.found.values()))
+
+    def by_area(self) -> list[tuple[Job, State]]:
+        """Return the probes area by area: those with failures first, and what fails first in each."""
+        worst = {area: min(rank for its, rank in self.found if its is area) for area, _ in self.found}
+        return self._joined(sorted(self.found, key=lambda part: (min(worst[part[0]], 1), _ORDER[part[0]], part[1])))
+
+    def by_rank(self) -> list[tuple[Job, State]]:
+        """Return all that fail first, then what is uncertain, then the rest, each by area."""
+        return self._joined(sorted(self.found, key=lambda part: (part[1], _ORDER[part[0]])))
+
+    def _joined(self, parts: list[tuple[Area, int]]) -> list[tuple[Job, State]]:
+        return list(chain.from_iterable(self.found[part] for part in parts))
 
 
 class Directory:
@@ -90,7 +115,7 @@ class Directory:
         self._sorted: tuple[Job, ...] = ()
 
     async def ordered(self) -> tuple[Job, ...]:
-        """Return the probes by tenant, workload, kind and name."""
+        """Return the probes by area, tenant, kind and name."""
         jobs = self._jobs()
         if jobs is not self._seen:
             starts = range(0, len(jobs), _SORTED_AT_ONCE)
@@ -104,9 +129,9 @@ class Directory:
         return next((job for job in self._jobs() if job.name == name), None)
 
 
-def group_order(job: Job) -> tuple[str, ...]:
-    """Return what a page sorts by."""
-    return job.tenant, job.place.workload, job.kind, job.name
+def group_order(job: Job) -> tuple[int, str, str, str]:
+    """Return what a page sorts by, states apart."""
+    return _ORDER[area_of(job)], job.tenant, job.kind, job.name
 
 
 def moment_of(site: Site) -> Moment:
@@ -117,11 +142,11 @@ def moment_of(site: Site) -> Moment:
 
 async def survey(jobs: tuple[Job, ...], history: History, moment: Moment, wanted: Filter) -> Overview:
     """Look at every probe once."""
-    tally: Counter[State] = Counter()
-    ranks: tuple[list[tuple[Job, State]], ...] = ([], [], [])
+    tallies: defaultdict[Area, Counter[State]] = defaultdict(Counter)
+    found: defaultdict[tuple[Area, int], list[tuple[Job, State]]] = defaultdict(list)
     async for job in sliced(jobs):
-        its_state = state(job, history.of(job.name), moment)
-        tally[its_state] += 1
+        its_state, area = state(job, history.of(job.name), moment), area_of(job)
+        tallies[area][its_state] += 1
         if wanted.admits(job, its_state):
-            ranks[_RANK[its_state]].append((job, its_state))
-    return Overview(tally, (*ranks[0], *ranks[1], *ranks[2]))
+            found[area, _RANK[its_state]].append((job, its_state))
+    return Overview(tallies, found)

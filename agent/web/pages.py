@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from agent.job import Job
+from agent.web.areas import TITLES, Area
 from agent.web.overview import Filter, Moment, State, moment_of, state, survey
 from agent.web.site import Site
 from agent.web.slices import gathered
@@ -31,6 +32,18 @@ class Tile:
     count: int
     x: float
     width: float
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One area: its name, how it stands as one state, that in words, and where only its probes are."""
+
+    area: Area
+    title: str
+    state: State
+    glyph: str
+    words: str
     href: str
 
 
@@ -64,18 +77,22 @@ class Pages:
         """Return the page of all probes, as the query filters and pages it."""
         moment = moment_of(self._site)
         words = query.get("q", "")[:_WORDS_MOST]
-        wanted = Filter(tuple(words.casefold().split()), _state(query.get("state", "")))
+        wanted = Filter(tuple(words.casefold().split()), _state(query.get("state", "")), _area(query.get("area", "")))
         seen = await survey(jobs, self._site.history, moment, wanted)
-        number = _page_number(query.get("page", ""), len(seen.found))
-        rows = seen.found[number * ROWS : (number + 1) * ROWS]
+        number = _page_number(query.get("page", ""), len(seen))
+        # What fails has to be on the first page, however many there are.
+        rows = (seen.by_area() if len(seen) <= ROWS else seen.by_rank())[number * ROWS : (number + 1) * ROWS]
         context = {
             **self._status(moment),
             "total": len(jobs),
-            "tiles": _tiles(seen.tally, words),
+            "tiles": _tiles(seen.tally, words, wanted.area),
+            "cells": _cells(seen.tallies),
             "words": words,
-            "wanted": wanted.state,
+            "wanted": wanted,
             "states": tuple(State),
-            "paging": _paging(number, len(seen.found), words, wanted.state),
+            "areas": TITLES,
+            "tenants": len({job.tenant for job in jobs if job.tenant}),
+            "paging": _paging(number, len(seen), words, wanted),
             "rows": _with_headings(probe_view(job, its_state, self._site.history.of(job.name), moment) for job, its_state in rows),
         }
         return await gathered(self._overview.generate(context))
@@ -99,16 +116,20 @@ class Pages:
         }
 
 
-def _with_headings(views: Iterable[ProbeView]) -> Iterator[tuple[str, ProbeView]]:
-    """Put a group's name before its first probe, and nothing before the others."""
-    group = ""
+def _with_headings(views: Iterable[ProbeView]) -> Iterator[tuple[Area | None, ProbeView]]:
+    """Put its area before the first probe of each, and nothing before the others."""
+    area = None
     for view in views:
-        yield ("" if view.group == group else view.group), view
-        group = view.group
+        yield (None if view.area is area else view.area), view
+        area = view.area
 
 
 def _state(text: str) -> State | None:
     return State(text) if text in tuple(State) else None
+
+
+def _area(text: str) -> Area | None:
+    return Area(text) if text in tuple(Area) else None
 
 
 def _page_number(text: str, found: int) -> int:
@@ -117,23 +138,36 @@ def _page_number(text: str, found: int) -> int:
     return max(0, min(wanted, (found - 1) // ROWS))
 
 
-def _tiles(tally: Counter[State], words: str) -> list[Tile]:
+def _tiles(tally: Counter[State], words: str, area: Area | None) -> list[Tile]:
     total = max(1, tally.total())
     x, tiles = 0.0, []
     for its_state in State:
         width = tally[its_state] * 1000 / total
-        tiles.append(Tile(its_state, GLYPHS[its_state], tally[its_state], round(x, 1), round(width, 1), _link(words, its_state)))
+        href = _link(words, Filter(state=its_state, area=area))
+        tiles.append(Tile(its_state, GLYPHS[its_state], tally[its_state], round(x, 1), round(width, 1), href))
         x += width
     return tiles
 
 
-def _paging(number: int, found: int, words: str, wanted: State | None) -> Paging:
+def _cells(tallies: Mapping[Area, Counter[State]]) -> dict[Area, Cell]:
+    """Return the areas that have probes."""
+    return {area: _cell(area, tallies[area]) for area in Area if area in tallies}
+
+
+def _cell(area: Area, tally: Counter[State]) -> Cell:
+    """Let an area stand as the worst of its probes does."""
+    worst = next(its_state for its_state in State if tally[its_state])
+    words = f"{tally[worst]} {worst}" if tally[worst] == tally.total() else f"{tally[worst]} of {tally.total()} {worst}"
+    return Cell(area, TITLES[area], worst, GLYPHS[worst], words, _link("", Filter(area=area)))
+
+
+def _paging(number: int, found: int, words: str, wanted: Filter) -> Paging:
     last = min(found, (number + 1) * ROWS)
     previous = _link(words, wanted, number) if number else ""
     following = _link(words, wanted, number + 2) if last < found else ""
     return Paging(min(found, number * ROWS + 1), last, found, previous, following)
 
 
-def _link(words: str, wanted: State | None, page: int = 1) -> str:
-    query = {"q": words, "state": wanted or "", "page": page if page > 1 else ""}
+def _link(words: str, wanted: Filter, page: int = 1) -> str:
+    query = {"q": words, "state": wanted.state or "", "area": wanted.area or "", "page": page if page > 1 else ""}
     return f"/?{urlencode({name: value for name, value in query.items() if value})}".removesuffix("?")

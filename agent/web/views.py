@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from agent.history import Past
 from agent.job import Job
 from agent.record import decode
+from agent.web.areas import Area, area_of
 from agent.web.overview import Moment, State
 from agent.web.strip import Strip, strip
 from agent.words import BLAME_WORDS, ago, duration, span, target, timestamp
@@ -63,7 +64,7 @@ class ProbeView:
     job: Job
     state: State
     glyph: str
-    group: str
+    area: Area
     target: str
     strip: Strip
     last: RunView | None
@@ -87,7 +88,7 @@ def probe_view(job: Job, state: State, past: Past, moment: Moment) -> ProbeView:
         job,
         state,
         GLYPHS[state],
-        group(job, state),
+        area_of(job),
         target(job.settings),
         strip(past.ring),
         last,
@@ -97,15 +98,6 @@ def probe_view(job: Job, state: State, past: Past, moment: Moment) -> ProbeView:
         _trouble(state, past, moment),
         "" if past.last_success is None else ago(past.last_success, moment.now),
     )
-
-
-def group(job: Job, state: State) -> str:
-    """Return the heading a probe stands under."""
-    if state is State.FAILING:
-        return "Failing"
-    if state in {State.STALE, State.INCONCLUSIVE}:
-        return "Uncertain"
-    return " · ".join(filter(None, (job.tenant, job.place.workload)))
 
 
 def run_view(run: Run, now: float) -> RunView:

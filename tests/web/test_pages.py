@@ -10,7 +10,7 @@ from agent.history import History
 from agent.web import LastReload
 from probes.core.reasons import MEANING, Reason
 from tests.web.html import Page, read
-from tests.web.samples import HOSTILE, JOBS, MX, NOW, SHAREPOINT, SMTP, STORM, history, hostile, page
+from tests.web.samples import DOMAIN, HOSTILE, JOBS, MX, NOW, SHAREPOINT, SMTP, STORM, history, hostile, overloaded, page
 from tests.web.serving import World, serving, site
 
 
@@ -37,6 +37,37 @@ async def test_the_page_has_a_row_for_each_probe_and_a_tally(storm: World) -> No
     page = await seen(storm)
     assert sorted(names(page)) == sorted(job.name for job in JOBS)
     assert "11 probes 2 ✕ failing 1 ! stale 1 ? inconclusive 1 … waiting 6 ✓ ok" in page.text
+
+
+async def test_each_area_has_a_cell_that_is_as_its_worst_probe(storm: World) -> None:
+    page = await seen(storm)
+    words = ("Mail ✕ 1 of 3 failing", "Files ✕ 1 of 2 failing", "Meetings and chat ✓ 1 ok", "Sign-in ? 1 of 2 inconclusive", "Names ✓ 2 ok")
+    assert " ".join(words) in page.text
+    cells = [tag.attributes for tag in page.all("a") if tag.attributes.get("class", "").startswith("area ")]
+    assert cells[0] == {"class": "area failing", "href": "/?area=mail"}
+    assert [cell["class"] for cell in cells] == [f"area {state}" for state in ("failing", "failing", "ok", "inconclusive", "ok", "ok")]
+
+
+async def test_each_area_has_a_heading_with_its_tally_above_its_probes(storm: World) -> None:
+    html = await raw(storm)
+    page = read(html)
+    assert len(page.all("h2")) == 6
+    assert html.index(">1 of 3 failing</span></h2>") < html.index(f'id="probe-{SMTP.name}"') < html.index(">1 of 2 failing</span></h2>")
+    assert html.index(f'id="probe-{SMTP.name}"') < html.index(f'id="probe-{DOMAIN.name}"') < html.index(f'id="probe-{SHAREPOINT.name}"')
+
+
+async def test_an_area_is_shown_alone_by_link(storm: World) -> None:
+    page = await seen(storm, "/?area=files&state=failing&q=edge")
+    assert names(page) == [SHAREPOINT.name]
+    assert page.all("a", class_="area failing", href="/?area=files")[0].attributes["aria-current"] == "true"
+    assert page.all("a", class_="tile ok")[0].attributes["href"] == "/?q=edge&state=ok&area=files"
+    assert [tag.attributes.get("value") for tag in page.all("option", selected="")] == [None, "files"]
+
+
+async def test_probes_of_several_tenants_say_whose_they_are(storm: World) -> None:
+    assert "contoso" not in [text.strip() for text in (await seen(storm)).texts]
+    storm.jobs = (*storm.jobs, replace(MX, name="other", tenant="fabrikam"))
+    assert {"contoso", "fabrikam"} <= {text.strip() for text in (await seen(storm)).texts}
 
 
 async def test_the_page_tells_version_uptime_and_configuration(storm: World) -> None:
@@ -155,9 +186,16 @@ async def test_a_long_list_comes_in_pages(crowd: World, query: str, first: str, 
     assert words in page.text
 
 
+async def test_what_fails_is_on_the_first_of_many_pages_whatever_its_area(crowd: World) -> None:
+    crowd.jobs = (*crowd.jobs, SHAREPOINT)
+    crowd.history.record(overloaded(SHAREPOINT, NOW - 30))
+    assert names(await seen(crowd))[:2] == [SHAREPOINT.name, "p000"]
+
+
 async def test_links_between_pages_keep_the_filter(crowd: World) -> None:
-    page = await seen(crowd, "/?q=p&state=ok&page=2")
-    assert [tag.attributes["href"] for tag in page.all("a") if "rel" in tag.attributes] == ["/?q=p&state=ok", "/?q=p&state=ok&page=3"]
+    page = await seen(crowd, "/?q=p&state=ok&area=names&page=2")
+    links = [tag.attributes["href"] for tag in page.all("a") if "rel" in tag.attributes]
+    assert links == ["/?q=p&state=ok&area=names", "/?q=p&state=ok&area=names&page=3"]
 
 
 async def test_a_bad_reload_is_shown_with_its_mistakes(storm: World) -> None:
