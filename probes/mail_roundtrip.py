@@ -115,8 +115,10 @@ true, purge: true}`), which removes it from there through Graph. Exchange Online
 mailbox, so that one is looked into as well: as `sent` says, else as the receiving mailbox is opened, where that is the same one or is
 opened by the same tenant; `fogbell check` warns where neither holds, because copies would pile up. The first run of the agent and then
 one a day also remove whatever carries our mark and is older than a day. Clearing away happens after every run that could sign in, also a
-failed one, unless the service asked us to stay away; where it fails, that is counted and no run's reason. Where the ledger cannot be
-written nothing is sent, and the run is inconclusive (agent_resources).
+failed one, unless the service asked us to stay away; where it fails, that is counted and no run's reason. What is left all the same, also
+by a run that was killed, the agent clears away between runs. A late letter is awaited as long as its probe is there: the run that finds it
+tells how late it was. After the probe was removed, renamed or changed nobody awaits it, and it is removed when it comes, for a day. Where
+the ledger cannot be written nothing is sent, and the run is inconclusive (agent_resources).
 
 Sending via Graph needs the application permission Mail.Send, reading via Graph Mail.ReadWrite (which removes), both narrowed to the
 mailboxes; SMTP, IMAP and POP3 with `oauth` need SMTP.SendAsApp, IMAP.AccessAsApp and POP.AccessAsApp of Office 365 Exchange Online;
