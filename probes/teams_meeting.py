@@ -10,14 +10,14 @@ probes:
 
 An application acts for an organiser whom the settings name by object id (in Entra's page of the user, or `Get-MgUser -UserId
 probe1@contoso.com`): Graph takes no address here. Beside the permission it needs an application access policy of Teams that lets it act for
-this user; `fogbell permissions` writes the commands. A person can do it without a policy, once signed in with `fogbell login contoso`:
+this user; `fogbell permissions` writes the commands. A person needs no policy: `me` is the user who signed in with `fogbell login contoso`:
 
 ```yaml
 probes:
   - name: teams-meeting-of-a-person
     kind: teams_meeting
     tenant: contoso
-    as: user
+    organiser: me
 ```
 
 | step | what it does |
@@ -46,25 +46,25 @@ inconclusive. The floor is 15 minutes; below it takes `allow_short_interval: tru
 | the permission is missing, also where it was removed since | create, read | permission |
 | the permission is there, and no application access policy; a new one takes up to 30 minutes | create, read | permission, code \
 access_policy |
-| as a user: Teams does not let this user make meetings | create, read | permission, code not_entitled |
+| the same as `me`: Teams does not let this user make meetings | create, read | permission, code not_entitled |
 | the organiser has no Teams licence | create | licence_missing |
 | there is no such organiser, or the meeting is gone already | create, read | not_found |
 | the meeting that is read back is another, or has no join link of Teams | read | content_mismatch |
 | the join link leads elsewhere, in circles, or to a connection without TLS | join | http_redirect |
 | the join link answers with another status than 200 | join | http_4xx, http_5xx |
-| nobody signed in, or the sign-in is over (as a user): run `fogbell login` | token | grant_dead, interaction_required |
+| as `me`: nobody signed in, or the sign-in is over: run `fogbell login` | token | grant_dead, interaction_required |
 | Microsoft limits our own calls | create, read, join | throttled (inconclusive) |
 
-It needs the application permission OnlineMeetings.ReadWrite.All with an application access policy, or as a user the delegated permission
+It needs the application permission OnlineMeetings.ReadWrite.All with an application access policy, or as `me` the delegated permission
 OnlineMeetings.ReadWrite, and makes three calls a run and opens the link.
 """
 
 import time
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator
 
 from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Place, Probe, Settings, Workload, always
@@ -80,6 +80,9 @@ from probes.lib.sign_in import SignInHost
 from probes.lib.tenant import GUID, Tenant, tenant_of
 from probes.lib.tokens import Token, token_for
 
+ME = "me"
+"""The organiser who is the user of `fogbell login`."""
+
 _ALL, _OWN = "OnlineMeetings.ReadWrite.All", "OnlineMeetings.ReadWrite"
 _WHY = "make, read and remove a test meeting"
 _MINUTES = 15
@@ -91,45 +94,35 @@ _NO_POLICY = (
 _NOT_ALLOWED = "Teams does not let this user make meetings"
 
 
-def _object_id(text: str) -> str:
-    if not GUID.fullmatch(text):
+def _organiser(text: str) -> str:
+    if text != ME and not GUID.fullmatch(text):
         raise ValueError(
-            "must be the organiser's object id, such as 7f3c8f5e-2b6a-4c0e-9a43-5d1d5f1a9b10: Graph takes no address or name here"
+            "must be the organiser's object id, such as 7f3c8f5e-2b6a-4c0e-9a43-5d1d5f1a9b10 (Graph takes no address or name here), or me"
         )
     return text.lower()
 
 
 class TeamsMeeting(Settings):
-    """Whose meeting, and who makes it."""
+    """Whose meeting it is."""
 
-    as_: Annotated[Literal["app", "user"], Field(alias="as")] = "app"
-    """Who makes it: the application for an organiser, or the user of `fogbell login`."""
-    organiser: Annotated[str, AfterValidator(_object_id)] | None = None
-    """Object id of the user whose meeting it is, where the application makes it."""
+    organiser: Annotated[str, AfterValidator(_organiser)]
+    """Object id of the user for whom the application makes the meeting; or `me`, the user of `fogbell login`."""
     join_hosts: tuple[SignInHost, ...] = ()
     """Hosts at which meetings are joined, such as `*.example.org`, besides those known for the tenant's cloud."""
-
-    @model_validator(mode="after")
-    def _has_an_organiser(self) -> Self:
-        if self.as_ == "app" and self.organiser is None:
-            raise ValueError("needs organiser, the object id of the user for whom the application makes the meeting; or as: user")
-        if self.as_ == "user" and self.organiser is not None:
-            raise ValueError("organiser is for the application; as a user, the one who signed in is the organiser")
-        return self
 
 
 async def run(ctx: Context, settings: TeamsMeeting) -> None:
     """Make a meeting, read it, try its link, remove it."""
     tenant = tenant_of(ctx)
     with ctx.step("token"):
-        token = await _token(ctx, tenant, settings.as_)
+        token = await _token(ctx, tenant, settings.organiser)
         tell_missing(ctx, token, _needs(settings))
-    with _allowed(token, settings.as_), ctx.step("create"):
-        async with creating(ctx, "meeting", **{"as": settings.as_, "organiser": settings.organiser or ""}) as artefact:
+    with _allowed(token, settings.organiser), ctx.step("create"):
+        async with creating(ctx, "meeting", organiser=settings.organiser) as artefact:
             subject = subject_of(ctx.probe, artefact.id)
             made = await _create(ctx, tenant, token, artefact, subject)
         artefact = await complete(ctx, artefact, meeting=str(made["id"]))
-    with _allowed(token, settings.as_), ctx.step("read"):
+    with _allowed(token, settings.organiser), ctx.step("read"):
         answer = await call(ctx, tenant, token, Service.MEETINGS, "GET", _path(artefact), units=0.0)
         link = _judged(answer.data, made, subject)
         url = link_of(link, tenant, settings.join_hosts)
@@ -145,13 +138,13 @@ def subject_of(probe: str, tag: str) -> str:
     return f"Test meeting of Fogbell [{tag}], which checks that Teams works (probe {probe}); it is removed by itself"
 
 
-async def _token(ctx: Context, tenant: Tenant, who: str) -> Token:
-    return await token_for(ctx, tenant, delegated=who == "user")
+async def _token(ctx: Context, tenant: Tenant, organiser: str) -> Token:
+    return await token_for(ctx, tenant, delegated=organiser == ME)
 
 
-def _allowed(token: Token, who: str) -> AbstractContextManager[None]:
+def _allowed(token: Token, organiser: str) -> AbstractContextManager[None]:
     """Tell a missing right that is no permission from a missing permission."""
-    return entitled(token, _ALL, ACCESS_POLICY, _NO_POLICY) if who == "app" else entitled(token, _OWN, NOT_ENTITLED, _NOT_ALLOWED)
+    return entitled(token, _OWN, NOT_ENTITLED, _NOT_ALLOWED) if organiser == ME else entitled(token, _ALL, ACCESS_POLICY, _NO_POLICY)
 
 
 async def _create(ctx: Context, tenant: Tenant, token: Token, artefact: Artefact, subject: str) -> dict[str, Any]:
@@ -160,7 +153,7 @@ async def _create(ctx: Context, tenant: Tenant, token: Token, artefact: Artefact
     try:
         answer = await call(ctx, tenant, token, Service.MEETINGS, "POST", _meetings(artefact), body=body, accept=(200, 201))
     except Failed as failed:
-        if failed.reason is Reason.NOT_FOUND and artefact.fact("organiser"):
+        if failed.reason is Reason.NOT_FOUND and artefact.fact("organiser") != ME:
             failed.reword(f"{failed.message}; is organiser the object id of a user of this tenant?")
         raise
     made = answer.data
@@ -184,7 +177,7 @@ def _judged(read: object, made: dict[str, Any], subject: str) -> object:
 
 def _meetings(artefact: Artefact) -> str:
     organiser = artefact.fact("organiser")
-    return f"/users/{segment(organiser)}/onlineMeetings" if organiser else "/me/onlineMeetings"
+    return "/me/onlineMeetings" if organiser == ME else f"/users/{segment(organiser)}/onlineMeetings"
 
 
 def _path(artefact: Artefact) -> str:
@@ -204,7 +197,7 @@ async def clear(ctx: Context, _: TeamsMeeting) -> None:
             ctx.evidence(CLEANUP, f"a meeting that may have been made cannot be looked for; it ends within {_MINUTES} minutes of its run")
             return True
         tenant = tenant_of(ctx)
-        token = await _token(ctx, tenant, artefact.fact("as"))
+        token = await _token(ctx, tenant, artefact.fact("organiser"))
         answer = await call(ctx, tenant, token, Service.MEETINGS, "GET", _path(artefact), accept=(200, 404), units=0.0)
         if isinstance(answer.data, dict) and artefact.id in str(answer.data.get("subject")):
             await _remove(ctx, tenant, token, artefact)
@@ -214,9 +207,9 @@ async def clear(ctx: Context, _: TeamsMeeting) -> None:
 
 
 def _needs(settings: TeamsMeeting) -> tuple[Permission, ...]:
-    if settings.as_ == "user":
+    if settings.organiser == ME:
         return (Permission(_OWN, _WHY, Grant.DELEGATED),)
-    return (Permission(_ALL, _WHY, scope=Scope.MEETINGS, targets=(settings.organiser or "",)),)
+    return (Permission(_ALL, _WHY, scope=Scope.MEETINGS, targets=(settings.organiser,)),)
 
 
 PROBE = Probe(

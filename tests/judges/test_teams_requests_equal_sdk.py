@@ -38,7 +38,7 @@ NOON = 1_795_435_200.0
 MESSAGES = CLIENT.chats.by_chat_id(CHAT).messages
 DELETION = CLIENT.users.by_user_id(USER).chats.by_chat_id(CHAT).messages.by_chat_message_id(MESSAGE).soft_delete
 OWN, ORGANISED = CLIENT.users.by_user_id(ME).online_meetings, CLIENT.users.by_user_id(USER).online_meetings
-AS_APP, AS_USER = {"organiser": USER}, {"as": "user"}
+AS_APP, AS_USER = {"organiser": USER}, {"organiser": "me"}
 
 
 def echoed(asked: Asked) -> bytes:
@@ -96,11 +96,11 @@ def _newest() -> Any:
 
 SENDS, MEETS, MEETS_AS_USER = runs("teams_message", chat=CHAT), runs("teams_meeting", **AS_APP), runs("teams_meeting", **AS_USER)
 LEFT = Artefact(TAG, "message", NOON, (("chat", CHAT), ("message", MESSAGE), ("sender", USER)))
-LEFT_MEETING = Artefact(TAG, "meeting", NOON, (("as", "app"), ("organiser", USER), ("meeting", MEETING)))
+LEFT_MEETING = Artefact(TAG, "meeting", NOON, (("organiser", USER), ("meeting", MEETING)))
 LOOKS = clears("teams_message", Artefact(TAG, "message", NOON, (("chat", CHAT),)), chat=CHAT)
 REMOVES = clears("teams_message", LEFT, chat=CHAT)
 CALLS_OFF = clears("teams_meeting", LEFT_MEETING, **AS_APP)
-CALLS_OFF_OWN = clears("teams_meeting", replace(LEFT_MEETING, facts=(("as", "user"), ("meeting", MEETING))), **AS_USER)
+CALLS_OFF_OWN = clears("teams_meeting", replace(LEFT_MEETING, facts=(("organiser", "me"), ("meeting", MEETING))), **AS_USER)
 
 SENT = [
     pytest.param(SENDS, 0, lambda: MESSAGES.to_post_request_information(ChatMessage()), id="send"),

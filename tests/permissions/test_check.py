@@ -147,6 +147,7 @@ async def test_while_nobody_has_signed_in_only_what_needs_a_person_is_not_compar
     text = contoso.config.read_text()
     assert "kind: entra_signin\n" in text
     contoso.config.write_text(text.replace("kind: entra_signin\n", "kind: entra_signin\n    user: true\n"))
+    (contoso.config.parent / "state/grants/contoso.json").unlink()
     code, output = await checked(contoso)
     assert code == 1
     assert "Microsoft Graph, application: exactly what is needed" in output
