@@ -21,8 +21,10 @@ from probes import (
     service_health,
     smtp,
     tcp,
+    teams_chat_create,
     teams_media,
     teams_meeting,
+    teams_member,
     teams_message,
     teams_read,
 )
@@ -47,8 +49,10 @@ REGISTRY: dict[str, Probe[Any]] = {
     "service_health": service_health.PROBE,
     "smtp": smtp.PROBE,
     "tcp": tcp.PROBE,
+    "teams_chat_create": teams_chat_create.PROBE,
     "teams_media": teams_media.PROBE,
     "teams_meeting": teams_meeting.PROBE,
+    "teams_member": teams_member.PROBE,
     "teams_message": teams_message.PROBE,
     "teams_read": teams_read.PROBE,
 }

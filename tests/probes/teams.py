@@ -44,21 +44,21 @@ class Here:
     def team(self) -> Team:
         return next(team for team in self.world.of(Teams).teams.values() if team.name == PROBE_TEAM)
 
-    async def run(self, *, shared: Shared | None = None, deadline: float = 5.0, **settings: Any) -> Run:
+    async def run(self, *, shared: Shared | None = None, deadline: float = 5.0, name: str = "one", **settings: Any) -> Run:
         """Run the kind once, as the agent would."""
-        return await run_once(self._job(deadline, settings), shared or self.shared)
+        return await run_once(self._job(name, deadline, settings), shared or self.shared)
 
     async def clear(self, shared: Shared | None = None, **settings: Any) -> Context:
         """Let the kind clear what earlier runs left, as the agent would."""
-        job, ctx = self._job(5.0, settings), Context("one", shared or self.shared, "contoso")
+        job, ctx = self._job("one", 5.0, settings), Context("one", shared or self.shared, "contoso")
         assert job.probe.clear is not None
         await job.probe.clear(ctx, job.settings)
         return ctx
 
-    def _job(self, deadline: float, settings: dict[str, Any]) -> Job:
+    def _job(self, name: str, deadline: float, settings: dict[str, Any]) -> Job:
         probe = REGISTRY[self.kind]
         checked = probe.settings.model_validate({**self.usual, **settings})
-        return Job("one", self.kind, probe, checked, 60.0, deadline, probe.place(checked), tenant="contoso")
+        return Job(name, self.kind, probe, checked, 60.0, deadline, probe.place(checked), tenant="contoso")
 
     def another_agent(self) -> Shared:
         """Return what the runs of another agent share, with a token and a ledger of its own."""

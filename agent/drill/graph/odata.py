@@ -13,7 +13,7 @@ from agent.drill.graph.frame import Answer, Call, GraphError
 Item = Mapping[str, Any]
 
 _LARGEST_PAGE = 999
-_COMPARISON = re.compile(r"\s*([\w/]+)\s+(eq|ne|ge|gt|le|lt)\s+('(?:[^']|'')*'|[^\s()]+)\s*")
+_COMPARISON = re.compile(r"\s*([\w/.]+)\s+(eq|ne|ge|gt|le|lt)\s+('(?:[^']|'')*'|[^\s()]+)\s*")
 _FUNCTION = re.compile(r"\s*(startswith|contains)\(\s*([\w/]+)\s*,\s*'((?:[^']|'')*)'\s*\)\s*")
 _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     "eq": lambda left, right: bool(left == right),
@@ -67,9 +67,11 @@ def ordered(items: list[Item], by: str) -> list[Item]:
 
 
 def value(item: Item, path: str) -> Any:
-    """Give a property by its path, such as `from/emailAddress/address`; None where there is none."""
+    """Give a property by its path, such as `from/emailAddress/address`; None where there is none. A type on the way changes nothing."""
     found: Any = item
     for name in path.split("/"):
+        if name.startswith("microsoft.graph."):
+            continue
         found = found.get(name) if isinstance(found, Mapping) else None
     return found
 

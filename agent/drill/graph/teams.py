@@ -3,6 +3,7 @@
 https://learn.microsoft.com/en-us/graph/api/resources/teams-api-overview
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -44,6 +45,8 @@ class Teams:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self.shows_after = SHOWS_AFTER_SECONDS
+        """How long a change of members takes to be seen from now on; infinite: it never is."""
         self.teams = {team.id: team for team in (self._made(PROBE_TEAM, 2, "General", "Weather"), self._made("Harbour", 3, "General"))}
 
     def _made(self, name: str, people: int, *channels: str) -> Team:
@@ -134,14 +137,15 @@ def list_members(world: World, call: Call) -> Answer:
 
 def add_member(world: World, call: Call) -> Answer:
     """Take somebody into a team; who is in already keeps the membership and gets the roles, and the answer is the same (201)."""
-    team, now = world.of(Teams).called(call), world.now()
+    teams, now = world.of(Teams), world.now()
+    team = teams.called(call)
     person, roles = bound(world, call.body)
     _refuse_owners(call, roles)
     member = of_person(team.members, person, now)
     if member is None:
-        member = _member(team, person, roles, now + SHOWS_AFTER_SECONDS)
+        member = _member(team, person, roles, now + teams.shows_after)
         team.members.append(member)
-    member.roles = roles
+    member.roles, member.until = roles, math.inf
     return Answer({"@odata.context": context(call, single=True), **shown(world, member)}, 201)
 
 
@@ -153,12 +157,13 @@ def _refuse_owners(call: Call, roles: tuple[str, ...]) -> None:
 
 def remove_member(world: World, call: Call) -> Answer:
     """Put somebody out of a team; the list shows it a little later."""
-    team, now = world.of(Teams).called(call), world.now()
-    member = next((each for each in team.members if each.id == call.path["conversationMember-id"] and each.until == float("inf")), None)
+    teams, now = world.of(Teams), world.now()
+    team = teams.called(call)
+    member = next((each for each in team.members if each.id == call.path["conversationMember-id"] and each.until == math.inf), None)
     if member is None:
         raise GraphError(404, "NotFound", "No team member found with the given membership id.")
     _refuse_owners(call, member.roles)
-    member.until = max(now, member.since) + SHOWS_AFTER_SECONDS
+    member.until = max(now, member.since) + teams.shows_after if member.since < math.inf else now
     return Answer(status=204)
 
 
