@@ -25,6 +25,7 @@ from probes import REGISTRY
 from probes.core.reasons import Reason
 from tests.agent.jobs import SHARED
 from tests.fakes.scripted import plays
+from tests.surroundings import with_surroundings
 from tests.test_every_probe import undocumented, wrong_with
 
 ROOT = Path(__file__).parent.parent
@@ -113,14 +114,6 @@ def test_a_kind_without_measurements_has_no_table_of_them() -> None:
 )
 def test_types_are_told_in_words(node: Node, words: str) -> None:
     assert type_of(node, {}) == words
-
-
-def with_surroundings(text: str) -> str:
-    """Give a document that shows nothing but probes what they take for granted: the example's tenant and its folder for what lasts."""
-    document, example = yaml.safe_load(text), yaml.safe_load((ROOT / "config/example.yml").read_text(encoding="utf-8"))
-    signs_in = any(probe.get("tenant") == "contoso" for probe in document["probes"])
-    missing = ({"state_dir", "tenants"} if signs_in else {"state_dir"}) - document.keys()
-    return f"{text}\n{yaml.safe_dump({key: example[key] for key in sorted(missing)})}" if missing else text
 
 
 @pytest.mark.parametrize("fence", DOCUMENTS, ids=lambda fence: fence.where)

@@ -17,9 +17,9 @@ from agent.docs.words import meaning_of, type_of
 from probes import REGISTRY
 from probes.core.contract import Measurement, Probe, Settings, always
 from probes.lib.tls import EXPIRY
+from tests.surroundings import shown
 
 ROOT = Path(__file__).parent.parent
-EXAMPLE = ROOT / "config/example.yml"
 NOT_BASE = re.compile(r"(ms|us|ns|millis\w*|micros\w*|nanos\w*|minutes|hours|days|kb|kib|mb|mib|gb|bits|percent|pct|fahrenheit)")
 RESERVED = {"total", "count", "sum", "bucket", "info", "created"}
 """Endings that mean something to Prometheus."""
@@ -130,9 +130,16 @@ def test_measurements_say_their_unit_and_what_they_are(kind: str) -> None:
     assert [problem for measurement in REGISTRY[kind].measurements for problem in wrong_with(measurement)] == []
 
 
+def example(kind: str, folder: Path) -> Settings:
+    """Load the first example in the documentation of a kind."""
+    path = folder / "example.yml"
+    path.write_text(shown(kind), encoding="utf-8")
+    return next(job.settings for job in load(path, secrets=False).jobs if job.kind == kind)
+
+
 @every_kind
-def test_blocks_that_nobody_wrote_are_the_same_in_all_probes(kind: str) -> None:
-    one, other = (next(job.settings for job in load(EXAMPLE, secrets=False).jobs if job.kind == kind) for _ in range(2))
+def test_blocks_that_nobody_wrote_are_the_same_in_all_probes(kind: str, tmp_path: Path) -> None:
+    one, other = (example(kind, tmp_path) for _ in range(2))
     silent = set(type(one).model_fields) - one.model_fields_set
     blocks = {name for name in silent if isinstance(getattr(one, name), Settings)}
     assert [name for name in sorted(blocks) if getattr(one, name) is not getattr(other, name)] == []
@@ -186,11 +193,6 @@ def test_defaults_of_a_kind_fit_together(kind: str) -> None:
     probe: Probe[Any] = REGISTRY[kind]
     assert 0 < probe.floor <= probe.interval
     assert 0 < probe.timeout <= probe.interval
-
-
-@every_kind
-def test_a_kind_is_shown_in_the_example(kind: str) -> None:
-    assert kind in {job.kind for job in load(EXAMPLE, secrets=False).jobs}
 
 
 @every_kind

@@ -13,7 +13,7 @@ RULES = DEPLOY / "prometheus" / "rules" / "fogbell.yml"
 RULE_TESTS = sorted((DEPLOY / "prometheus" / "tests").glob("*.yml"))
 DASHBOARD = DEPLOY / "grafana" / "fogbell.json"
 ALERTMANAGER = DEPLOY / "alertmanager" / "alertmanager.yml"
-CATALOGUE = Path(__file__).with_name("catalogue.txt")
+REFERENCE = ROOT / "config" / "reference.md"
 
 _HISTOGRAM_PARTS = re.compile(r"_(bucket|count|sum)$")
 
@@ -45,8 +45,8 @@ def metric_names(text: str) -> set[str]:
 
 
 def catalogue() -> set[str]:
-    """Return the names of the metrics that the agent exports."""
-    return set(CATALOGUE.read_text().split())
+    """Return the names of the metrics that the generated reference has in its tables."""
+    return set(re.findall(r"^\| `(fogbell_\w+)` \|", REFERENCE.read_text(), re.MULTILINE))
 
 
 def dashboard_expressions() -> list[tuple[str, str]]:
