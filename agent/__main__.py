@@ -16,7 +16,7 @@ from agent.config import Configuration, ConfigurationError, Secrets, load
 from agent.config.reload import Reloader
 from agent.daemon import Daemon, Options, StartError
 from agent.job import Job
-from agent.litter import Sweeper, clear_now, origins
+from agent.litter import ONCE, Sweeper, clear_now, origins
 from agent.logs import logging_to
 from agent.permissions.shell import Shell
 from agent.runner import of_this_machine, run_once
@@ -137,7 +137,7 @@ async def _once(job: Job, configuration: Configuration) -> Run:
     """
     if configuration.state_dir is None or not job.probe.remembers(job.settings):
         return await run_once(job, _shared(configuration))
-    state = State(Path(configuration.state_dir) / "once")
+    state = State(Path(configuration.state_dir) / ONCE)
     await state.open()
     shared = _shared(configuration, state)
     for name, origin in origins(configuration).items():

@@ -18,7 +18,7 @@ from agent.config.budget import used
 from agent.config.reload import Changes, Reloader, changes
 from agent.exporter import Renderer
 from agent.exporter.own import Own
-from agent.litter import Litter, origins
+from agent.litter import ONCE, Litter, origins
 from agent.runner import of_this_machine
 from agent.state import Origin, State, StateError
 from agent.watch import Watch
@@ -32,6 +32,8 @@ from probes.lib.usage import Usage
 log = logging.getLogger("fogbell.agent")
 
 FLUSH_SECONDS = 2.0
+TAKE_OVER_SECONDS = 3600.0
+"""How often the agent looks at what killed runs of `fogbell once` have left."""
 STOP_SECONDS = 1.0
 """How long an answer that is being sent may still take when the agent stops."""
 WARNINGS_TOLD = 20
@@ -107,14 +109,7 @@ class Daemon:
             await stack.enter_async_context(self._work())
             self._note_reload(())
             self._listen_to_signals()
-            for chore in (
-                self._flush(),
-                self._look_at_clocks(),
-                self._feed_watchdog(),
-                self._follow_files(),
-                self._heed_hangups(),
-                self._clear_litter(),
-            ):
+            for chore in self._chores():
                 await stack.enter_async_context(_going(chore))
             self._ready = True
             machine.settle_garbage()
@@ -129,6 +124,16 @@ class Daemon:
             self._ready = False
             systemd.notify("STOPPING=1")
             log.info("stopping")
+
+    def _chores(self) -> Iterator[Coroutine[Any, Any, None]]:
+        yield self._flush()
+        yield self._look_at_clocks()
+        yield self._feed_watchdog()
+        yield self._follow_files()
+        yield self._heed_hangups()
+        if self._litter is not None:
+            yield self._litter.work()
+            yield self._take_over_from_once(self._litter)
 
     def _outstanding(self) -> Iterator[str]:
         """Kinds of what probes have left to remove."""
@@ -198,9 +203,12 @@ class Daemon:
         if self._litter is not None:
             self._litter.ended(name, seconds)
 
-    async def _clear_litter(self) -> None:
-        if self._litter is not None:
-            await self._litter.work()
+    async def _take_over_from_once(self, litter: Litter) -> None:
+        folder = Path(self._reloader.configuration.state_dir or "") / ONCE
+        while True:
+            if folder.is_dir():
+                await _round(litter.take_over(folder))
+            await asyncio.sleep(TAKE_OVER_SECONDS)
 
     def _known_expiries(self) -> expiry.Expiries:
         told = self._shared.part(CredentialExpiry).known

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
+from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import ValidationError
@@ -24,9 +25,9 @@ from agent.config.masked import without_secrets
 from agent.config.models import canonical, secrets_in
 from agent.job import Job
 from agent.runner import Clearing, clear_once
-from agent.state import ASIDE, Origin, State
+from agent.state import ASIDE, Origin, State, StateError
 from probes.core.context import Shared
-from probes.core.contract import Probe
+from probes.core.contract import Inconclusive, Probe
 from probes.core.ledger import Artefact, Ledger
 from probes.core.text import shown
 from probes.lib.tenant import Tenant, Tenants
@@ -36,6 +37,9 @@ log = logging.getLogger("fogbell.litter")
 FIRST_SECONDS = 300.0
 LONGEST_SECONDS = 3600.0
 """How long something that is left waits for the next attempt: at first, and at most."""
+
+ONCE = "once"
+"""Folder in `state_dir` of the ledger of `fogbell once`."""
 
 _AT_ONCE = 4
 # Probes that are cleared at the same time: a service that hangs must not keep others waiting, and must not be stormed.
@@ -250,6 +254,18 @@ class Litter:
             case.due, case.wait = self._clock() + seconds, 0.0
         if case is not None or name in self._awaited:
             self._wake.set()
+
+    async def take_over(self, folder: Path) -> None:
+        """Take over what is left on the ledger of `fogbell once`, if there is one that nobody is using: of runs that were killed."""
+        once = State(folder)
+        try:
+            await once.open()
+            await self._state.take_over(once)
+        except (StateError, Inconclusive) as error:
+            log.debug("the ledger of fogbell once stays as it is: %s", error)
+        finally:
+            await once.close()
+        self._wake.set()
 
     def _begin(self) -> None:
         """Start clearing what is due, the longest due first, but for probes that are running."""

@@ -13,17 +13,17 @@ have one (mail_roundtrip, mailbox) make at their first run and daily, of things 
 """
 
 import asyncio
-import json
 import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, TypeVarTuple, Unpack
+from typing import TypeVar, TypeVarTuple, Unpack
 
+from agent.rows import READ, RECORD, Row, artefact_of, is_whole, readable, row_of
 from probes.core.contract import Inconclusive
 from probes.core.ledger import Artefact
 from probes.core.reasons import Reason
@@ -49,16 +49,12 @@ CREATE TABLE IF NOT EXISTS origin (
 ) WITHOUT ROWID
 """
 _OPENING = ("PRAGMA locking_mode=EXCLUSIVE", "PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL", _SCHEMA, _ARTEFACTS, _ORIGINS)
-_READ = "SELECT probe, id, kind, created, facts FROM artefact"
 _READ_ORIGINS = "SELECT probe, kind, tenant, tenant_id, settings, outline FROM origin"
-_RECORD = "INSERT OR REPLACE INTO artefact VALUES (?, ?, ?, ?, ?)"
 _RECORD_ORIGIN = "INSERT OR REPLACE INTO origin VALUES (?, ?, ?, ?, ?, ?)"
 _UPSERT = "INSERT OR REPLACE INTO probe VALUES (?, ?, ?, ?, ?)"
 
 ASIDE = "~"
 """What follows the name of a probe where artefacts go on under a name of their own; no probe's name has it."""
-
-_Row = tuple[object, ...]
 
 
 class StateError(Exception):
@@ -170,7 +166,7 @@ class State:
         rows = [] if origin is None else [(_RECORD_ORIGIN, _origin_row(probe, origin))]
         self._unwritten.artefacts.pop((probe, artefact.id), None)
         try:
-            await self._in_thread(self._execute, [*rows, (_RECORD, _row(probe, artefact))])
+            await self._in_thread(self._execute, [*rows, (RECORD, row_of(probe, artefact))])
         except sqlite3.Error as error:
             self._unwritten.artefacts[probe, artefact.id] = self._artefacts.get(probe, {}).get(artefact.id)
             self._note_failure(error)
@@ -201,6 +197,22 @@ class State:
     def names(self) -> tuple[str, ...]:
         """Return the names under which there are artefacts."""
         return tuple(self._artefacts)
+
+    async def take_over(self, other: "State") -> None:
+        """Take what is left on another ledger as left by probes that are gone, each under a name of its own, where its settings are known.
+
+        Raises:
+            Inconclusive: AGENT_RESOURCES, where it cannot be written; then the other keeps it.
+
+        """
+        known = [(name, origin) for name in other.names() if (origin := other.origin(name)) is not None and origin.settings]
+        for name, origin in known:
+            aside = self._name_aside(name)
+            self._keep_origin(aside, origin)
+            await self.flush()
+            for artefact in other.outstanding(name):
+                await self.record(aside, artefact)
+                await other.strike(name, artefact.id)
 
     def origin(self, probe: str) -> Origin | None:
         """Return what created the artefacts that are kept under this name; None where an older version recorded them."""
@@ -241,13 +253,16 @@ class State:
         self._unwritten.origins[probe] = None
         if not kept:
             return
-        aside, now = f"{probe}{ASIDE}", int(time.time())
-        while f"{aside}{now}" in self._artefacts:
-            now += 1
-        aside = f"{aside}{now}"
+        aside = self._name_aside(probe)
         self._artefacts[aside] = kept
         self._unwritten.artefacts |= {(probe, each): None for each in kept} | {(aside, each.id): each for each in kept.values()}
         self._keep_origin(aside, origin)
+
+    def _name_aside(self, probe: str) -> str:
+        now = int(time.time())
+        while f"{probe}{ASIDE}{now}" in self._artefacts:
+            now += 1
+        return f"{probe}{ASIDE}{now}"
 
     def _keep_origin(self, probe: str, origin: Origin) -> None:
         self._origins[probe] = self._unwritten.origins[probe] = origin
@@ -274,7 +289,7 @@ class State:
         for statement in _OPENING:
             database.execute(statement)
         self._artefacts = {}
-        for probe, artefact in map(_artefact, database.execute(_READ)):
+        for probe, artefact in map(artefact_of, database.execute(READ)):
             self._artefacts.setdefault(probe, {})[artefact.id] = artefact
         database.execute("DELETE FROM origin WHERE probe NOT IN (SELECT probe FROM artefact)")
         self._origins = {probe: Origin(*facts) for probe, *facts in database.execute(_READ_ORIGINS)}
@@ -289,9 +304,9 @@ class State:
             with suppress(FileNotFoundError):
                 Path(f"{self._path}{tail}").rename(f"{aside}{tail}")
         Path(f"{self._path}-shm").unlink(missing_ok=True)
-        artefacts, origins = _readable(aside, _READ), _readable(aside, _READ_ORIGINS)
+        artefacts, origins = readable(aside, READ), readable(aside, _READ_ORIGINS)
         self._connect()
-        self._execute([*((_RECORD_ORIGIN, row) for row in origins), *((_RECORD, row) for row in artefacts if _is_whole(row))])
+        self._execute([*((_RECORD_ORIGIN, row) for row in origins), *((RECORD, row) for row in artefacts if is_whole(row))])
         self._close()
         remembered = self._connect()
         saved = sum(map(len, self._artefacts.values()))
@@ -299,7 +314,7 @@ class State:
         log.error(words, error, aside.name, saved)
         return remembered
 
-    def _execute(self, statements: Iterable[tuple[str, _Row]]) -> None:
+    def _execute(self, statements: Iterable[tuple[str, Row]]) -> None:
         if self._database is None:
             raise sqlite3.OperationalError("the state is closed")
         for statement, row in statements:
@@ -345,47 +360,13 @@ def _write_runs(database: sqlite3.Connection, runs: dict[str, Remembered | None]
 def _write_ledger(database: sqlite3.Connection, unwritten: _Unwritten) -> None:
     artefacts, origins = unwritten.artefacts.items(), unwritten.origins.items()
     database.executemany(_RECORD_ORIGIN, [_origin_row(probe, origin) for probe, origin in origins if origin is not None])
-    database.executemany(_RECORD, [_row(probe, artefact) for (probe, _), artefact in artefacts if artefact is not None])
+    database.executemany(RECORD, [row_of(probe, artefact) for (probe, _), artefact in artefacts if artefact is not None])
     database.executemany("DELETE FROM artefact WHERE probe = ? AND id = ?", [place for place, artefact in artefacts if artefact is None])
     database.executemany("DELETE FROM origin WHERE probe = ?", [(probe,) for probe, origin in origins if origin is None])
 
 
-def _row(probe: str, artefact: Artefact) -> _Row:
-    return (probe, artefact.id, artefact.kind, artefact.created, json.dumps(artefact.facts))
-
-
-def _origin_row(probe: str, origin: Origin) -> _Row:
+def _origin_row(probe: str, origin: Origin) -> Row:
     return (probe, origin.kind, origin.tenant, origin.tenant_id, origin.settings, origin.outline)
-
-
-def _artefact(row: tuple[str, str, str, float, str]) -> tuple[str, Artefact]:
-    """Return an artefact as it was written, with its probe.
-
-    Raises:
-        sqlite3.DatabaseError: where it cannot be read.
-
-    """
-    probe, name, kind, created, facts = row
-    try:
-        return probe, Artefact(name, kind, float(created), tuple((str(key), str(value)) for key, value in json.loads(facts)))
-    except (TypeError, ValueError) as error:
-        raise sqlite3.DatabaseError("an entry of the ledger is no entry") from error
-
-
-def _is_whole(row: Any) -> bool:
-    try:
-        _artefact(row)
-    except sqlite3.DatabaseError:
-        return False
-    return True
-
-
-def _readable(path: Path, query: str) -> list[_Row]:
-    """Return the rows of a torn file up to the first that cannot be read."""
-    rows: list[_Row] = []
-    with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as torn:
-        rows.extend(torn.execute(query))
-    return rows
 
 
 def _advice(path: Path, error: sqlite3.OperationalError) -> str:

@@ -413,3 +413,37 @@ async def test_a_command_clears_once_and_stops_at_the_first_that_fails(tmp_path:
     await clear_now(sweeper)
     assert (SERVICE.folders["reports"], state.names()) == (["u"], ("unknown",))
     await state.close()
+
+
+async def once_killed(folder: Path, text: str) -> State:
+    """Return the ledger of a `fogbell once` that was killed while it had made a file."""
+    async with agent(folder, text) as world:
+        state = State(folder / "once")
+        await state.open()
+        for name, origin in origins(load(folder / "fogbell.yml", registry=KINDS)).items():
+            state.serve(name, origin)
+        await leave(state, "files", "reports", "a")
+    assert world.state.names() == ()
+    return state
+
+
+@pytest.mark.parametrize(("before", "taken"), [(files(), True), (IN_PLACE, False)], ids=["known", "secret in place"])
+async def test_what_a_killed_run_by_hand_left_the_agent_takes_over(tmp_path: Path, before: str, taken: bool) -> None:  # noqa: FBT001 - of the table
+    await (await once_killed(tmp_path, f"{tenants()}probes:\n{before}")).close()
+    async with agent(tmp_path, NOBODY) as world:
+        await world.litter.take_over(tmp_path / "once")
+        await world.settled()
+        assert SERVICE.folders["reports"] == ([] if taken else ["a"])
+        again = State(tmp_path / "once")
+        await again.open()
+        assert (again.names(), world.state.names()) == (() if taken else ("files",), ())
+        await again.close()
+
+
+async def test_a_ledger_that_somebody_is_using_is_left_to_him(tmp_path: Path) -> None:
+    going = await once_killed(tmp_path, CONFIGURED)
+    async with agent(tmp_path) as world:
+        await world.litter.take_over(tmp_path / "once")
+        await world.settled()
+        assert (going.names(), SERVICE.folders["reports"], world.state.names()) == (("files",), ["a"], ())
+    await going.close()

@@ -53,9 +53,9 @@ async def until(stream: asyncio.StreamReader, words: bytes) -> AsyncIterator[byt
 async def test_what_a_killed_agent_left_is_removed_though_its_probe_was_renamed(tmp_path: Path) -> None:
     world = World()
     faults = world.faults = Telling(world.now)
-    removing = Fault(Drip(0), Where(operations=frozenset({"event_delete"})))
-    async with simulated(tmp_path, world) as (_, tenant), asyncio.timeout(30):
-        faults.set(removing)
+    reading_back = Fault(Drip(0), Where(operations=frozenset({"event_read"})))
+    async with simulated(tmp_path, world) as (_, tenant), asyncio.timeout(60):
+        faults.set(reading_back)
         async with agent(configuration(tmp_path, tenant, world, "before", "1s"), world) as process:
             await faults.hit.wait()
             process.kill()
