@@ -1,7 +1,5 @@
 """The dialogue probe at the doors of Postfix: what each offers, and what it says to a recipient, with no mail sent."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from agent.job import Job
@@ -11,19 +9,12 @@ from probes.smtp import PROBE
 from tests.fakes.certificates import ca_file
 from tests.processes import eventually
 from tests.real.mail.ends import Settings, address, fresh, told
-from tests.real.mail.pair import Pair, pair
+from tests.real.mail.pair import Pair
 from tests.real.mail.postfix import REFUSALS
 
 pytestmark = pytest.mark.real
 
 OK = ("ok", "", "")
-
-
-@pytest.fixture(scope="module")
-def mail() -> Iterator[Pair]:
-    """Yield a mail system that runs."""
-    with pair() as running:
-        yield running
 
 
 def door(mail: Pair, name: str) -> Settings:

@@ -1,6 +1,5 @@
 """The imap kind at a real Dovecot: what it offers, whom it lets in, and what it opens."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,20 +11,13 @@ from probes.imap import PROBE
 from tests.fakes.certificates import ca_file
 from tests.real.mail.dovecot import PASSWORD
 from tests.real.mail.ends import Settings, address, fresh, told
-from tests.real.mail.pair import Pair, pair
+from tests.real.mail.pair import Pair
 
 pytestmark = pytest.mark.real
 
 OK = ("ok", "", "")
 OFFERED: Settings = {"mechanisms": ["PLAIN"], "capabilities": ["IMAP4rev1", "IDLE", "SASL-IR"]}
 LOGIN: Settings = {"username": address("probe2"), "password": {"env": PASSWORD}}
-
-
-@pytest.fixture(scope="module")
-def mail() -> Iterator[Pair]:
-    """Yield a mail system that runs."""
-    with pair() as running:
-        yield running
 
 
 async def run(mail: Pair, *, security: str = "tls", **settings: Any) -> Run:

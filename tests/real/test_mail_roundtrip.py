@@ -19,7 +19,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -31,19 +31,12 @@ from probes.lib.mail.outstanding import DAY
 from tests.processes import eventually
 from tests.real.mail.dovecot import PASSWORD
 from tests.real.mail.ends import Settings, address, direct, fresh, imap, pop3, submission, told, trip
-from tests.real.mail.pair import Pair, pair
+from tests.real.mail.pair import Pair
 from tests.real.mail.postfix import AWAY
 
 pytestmark = pytest.mark.real
 
 DELIVERED = ("ok", "", "")
-
-
-@pytest.fixture(scope="module")
-def mail() -> Iterator[Pair]:
-    """Yield a mail system that runs."""
-    with pair() as running:
-        yield running
 
 
 def log_of(mail: Pair, run: Run) -> str:

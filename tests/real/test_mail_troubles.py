@@ -7,29 +7,22 @@ import signal
 import smtplib
 import socket
 import ssl
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
 from probes.lib.mail.letter import HEADER
+from tests.fakes import hostile
 from tests.fakes.certificates import ca_file
 from tests.processes import eventually
 from tests.real.mail import dovecot, postfix
 from tests.real.mail.dovecot import PASSWORD
 from tests.real.mail.ends import Settings, address, direct, fresh, imap, pop3, submission, told, trip
-from tests.real.mail.pair import Pair, pair
+from tests.real.mail.pair import Pair
 
 pytestmark = pytest.mark.real
 
 DELIVERED = ("ok", "", "")
-
-
-@pytest.fixture(scope="module")
-def mail() -> Iterator[Pair]:
-    """Yield a mail system that runs."""
-    with pair() as running:
-        yield running
 
 
 def strangers_letter(mail: Pair, to: str, text: str) -> None:
@@ -95,7 +88,8 @@ async def test_a_server_that_stands_still_is_named_by_the_deadline(mail: Pair) -
     eventually(lambda: not mail.holding(HEADER.encode()), "nothing of ours is left")
 
 
-async def test_servers_that_are_down_are_refused_connections() -> None:
-    with pair() as gone:
-        ends: Settings = {"send": submission(gone), "receive": imap(gone)}
-    assert told(await trip(**ends)) == ("connect_refused", "", "sign_in")
+async def test_servers_that_are_down_are_refused_connections(mail: Pair) -> None:
+    async with hostile.refuses() as (host, port):
+        down = {"host": host, "port": port}
+        assert told(await trip(send=submission(mail), receive=imap(mail) | down)) == ("connect_refused", "", "sign_in")
+        assert told(await trip(send=submission(mail) | down, receive=imap(mail))) == ("connect_refused", "", "submit")

@@ -4,7 +4,6 @@ import imaplib
 import poplib
 import smtplib
 import ssl
-from collections.abc import Iterator
 from email.message import EmailMessage
 
 import pytest
@@ -16,13 +15,6 @@ from tests.real.mail.pair import Pair, pair
 from tests.real.mail.postfix import AWAY, REFUSALS
 
 pytestmark = pytest.mark.real
-
-
-@pytest.fixture(scope="module")
-def mail() -> Iterator[Pair]:
-    """Yield a mail system that runs."""
-    with pair() as running:
-        yield running
 
 
 def trusting() -> ssl.SSLContext:
@@ -56,7 +48,7 @@ def arrives(mail: Pair, name: str, mark: str, folder: str = "INBOX") -> None:
 def test_what_is_submitted_is_in_the_mailbox(mail: Pair) -> None:
     send(mail, f"probe2@{DOMAIN}", "mark-plain")
     arrives(mail, "probe2", "mark-plain")
-    assert "ESMTPSA" in mail.dovecot.letters()[0].read_text()
+    assert all(b"ESMTPSA" in path.read_bytes() for path in mail.holding(b"mark-plain"))
 
 
 def test_a_held_message_waits_in_the_queue_until_it_is_released(mail: Pair) -> None:
