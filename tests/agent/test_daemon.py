@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import os
+import pkgutil
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,7 +19,6 @@ from agent.state import State
 from probes.core.needs import Service
 from probes.lib.tenant import Tenants
 from probes.lib.usage import Usage
-from tests.config.kinds import KINDS
 
 TENANT = (
     "{tenant_id: 00000000-0000-0000-0000-00000000000a, client_id: 00000000-0000-0000-0000-00000000000b, credential: {managed_identity: {}}}"
@@ -47,13 +47,15 @@ class Told(logging.Handler):
 
 
 @asynccontextmanager
-async def agent(path: Path, reload_seconds: float = 30.0) -> AsyncIterator[tuple[Daemon, Told, Reloader]]:
-    """Run an agent on the loop of the test."""
+async def agent(
+    path: Path, reload_seconds: float = 30.0, kinds: str = "tests.config.kinds:KINDS"
+) -> AsyncIterator[tuple[Daemon, Told, Reloader]]:
+    """Run an agent on the loop of the test, with these kinds of probes."""
     told = Told()
     LOG.addHandler(told)
     before, thresholds = LOG.level, gc.get_threshold()
     LOG.setLevel(logging.INFO)
-    reloader = Reloader(path, load(path, registry=KINDS), kinds="tests.config.kinds:KINDS")
+    reloader = Reloader(path, load(path, registry=pkgutil.resolve_name(kinds)), kinds=kinds)
     daemon = Daemon(reloader, Options(listen=(("127.0.0.1", 0),), reload_seconds=reload_seconds))
     life = asyncio.create_task(daemon.run())
     try:

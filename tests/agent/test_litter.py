@@ -21,6 +21,7 @@ from probes.core.reasons import Reason
 from probes.lib.cleanup import clear_each
 from probes.lib.tenant import Tenants
 from tests.agent.jobs import PLACE, SHARED
+from tests.agent.test_daemon import agent as whole_agent
 
 GUID = "00000000-0000-0000-0000-00000000000"
 
@@ -447,3 +448,18 @@ async def test_a_ledger_that_somebody_is_using_is_left_to_him(tmp_path: Path) ->
         await world.settled()
         assert (going.names(), SERVICE.folders["reports"], world.state.names()) == (("files",), ["a"], ())
     await going.close()
+
+
+async def test_a_reload_that_renames_a_probe_clears_away_what_it_left(tmp_path: Path) -> None:
+    path, begin = tmp_path / "fogbell.yml", f"state_dir: {tmp_path / 'state'}\n{tenants()}probes:\n"
+    path.write_text(f"{begin}{files(more=', interval: 7d')}")
+    async with whole_agent(path, kinds="tests.agent.test_litter:KINDS") as (daemon, told, _):
+        await told.until("watching")
+        assert daemon._state is not None
+        await leave(daemon._state, "files", "reports", "a")
+        path.write_text(f"{begin}{files('renamed', more=', interval: 7d')}")
+        assert await daemon.reload() == []
+        assert await SERVICE.heard.get() == "a"
+    assert SERVICE.folders["reports"] == []
+    async with agent(tmp_path) as world:
+        assert world.state.names() == ()

@@ -2,12 +2,16 @@
 
 import asyncio
 import errno
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
-from agent.runner import run_once
+from agent.job import Job
+from agent.runner import Clearing, clear_once, run_once
 from probes.core.context import Context, Shared
 from probes.core.contract import Failed, Inconclusive, Outcome, Secret
+from probes.core.ledger import MemoryLedger
 from probes.core.reasons import Blame, Reason
 from tests.agent.jobs import SHARED, NoSettings, job
 
@@ -251,3 +255,54 @@ async def test_a_run_that_waited_for_the_agent_itself_is_tainted() -> None:
         ctx.tainted = True
 
     assert (await run_once(job(run), SHARED)).tainted
+
+
+async def test_clearing_away_says_why_something_could_not_be_removed_and_no_secret() -> None:
+    async def clear(ctx: Context, _: NoSettings) -> None:
+        ctx.hide("canary-token")
+        raise Inconclusive(Reason.THROTTLED, "heard canary-token", retry_after=30.0)
+
+    clearing = await clear_once(clearing_by(clear), SHARED, MemoryLedger())
+    assert "canary" not in clearing.failure
+    assert (clearing.failure.startswith("heard "), clearing.retry_after) == (True, 30.0)
+
+
+def clearing_by(clear: Callable[[Context, NoSettings], Awaitable[None]], *, timeout: float = 5.0) -> Job:
+    """Return a job whose kind clears away so."""
+    made = job(unexpected, timeout=timeout)
+    return replace(made, probe=replace(made.probe, clear=clear))
+
+
+async def unexpected(_ctx: Context, _: NoSettings) -> None:
+    raise AssertionError("no run was asked for")
+
+
+async def test_clearing_away_sees_its_own_ledger_and_whether_the_probe_is_still_there() -> None:
+    ledger, seen = MemoryLedger(), list[tuple[bool, bool]]()
+
+    async def clear(ctx: Context, _: NoSettings) -> None:
+        seen.append((ctx.shared.ledger is ledger, ctx.is_removed))
+
+    assert await clear_once(clearing_by(clear), SHARED, ledger) == Clearing()
+    assert await clear_once(clearing_by(clear), SHARED, ledger, is_removed=True) == Clearing()
+    assert seen == [(True, False), (True, True)]
+    assert await clear_once(job(unexpected), SHARED, ledger) == Clearing(), "a kind that creates nothing has nothing to clear"
+
+
+@pytest.mark.parametrize("end", ["hangs", "bug", "counted"])
+async def test_clearing_away_that_hangs_breaks_or_fails_ends_and_has_a_reason(end: str) -> None:
+    async def clear(ctx: Context, _: NoSettings) -> None:
+        if end == "hangs":
+            await asyncio.Event().wait()
+        if end == "bug":
+            raise ValueError("nobody foresaw this")
+        ctx.cleanup_failed = True
+        ctx.evidence("cleanup", "the file is locked")
+
+    clearing = await clear_once(clearing_by(clear, timeout=0.05), SHARED, MemoryLedger())
+    told = {
+        "hangs": "no result within 0.05 s",
+        "bug": "unexpected ValueError; the agent's log has the details",
+        "counted": "the file is locked",
+    }
+    assert clearing == Clearing(told[end])

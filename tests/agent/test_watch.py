@@ -256,3 +256,32 @@ async def test_only_throttling_holds_a_probe_back(end: Exception, held: float) -
     last = w.history.of(throttled.name).last
     assert last is not None
     assert decode(last).retry_after == 3600
+
+
+async def test_every_end_of_a_run_is_told_also_of_one_that_was_given_up() -> None:
+    ends: list[tuple[str, float, bool]] = []
+    started = asyncio.Event()
+
+    async def hang(_ctx: Context, _: NoSettings) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    w = Watch(SHARED, Own("0"), None, Feed(), ended=lambda name, seconds: ends.append((name, seconds, w.is_running(name))))
+    throttled = job(Scripted(Inconclusive(Reason.THROTTLED, "too much", retry_after=30.0)), "throttled")
+    w.describe([throttled, job(hang, "hanging")])
+    await w._run(w.jobs["throttled"])
+    given_up = asyncio.create_task(w._run(w.jobs["hanging"]))
+    await started.wait()
+    assert w.is_running("hanging")
+    given_up.cancel()
+    await asyncio.wait({given_up})
+    assert ends == [("throttled", 30.0, False), ("hanging", 0.0, False)]
+
+
+async def test_a_failure_to_clear_away_counts_where_the_probe_is_still_there() -> None:
+    w = watch()
+    w.describe([job(Scripted(None))])
+    w.count_cleanup_failure("page")
+    w.count_cleanup_failure("gone")
+    text = b"".join(line for _, lines in w.exporter.families() for line in lines.values()).decode()
+    assert 'fogbell_probe_cleanup_failures_total{probe="page"} 1' in text
