@@ -1,0 +1,217 @@
+"""SharePoint and OneDrive over Graph: where a drive is, what Graph tells of a file in it, the way to its bytes, and to put and remove one.
+
+The bytes come from another host, by an address that is a key itself (`probes.lib.storage`). Our token never goes there, and the address,
+which opens the file to whoever has it, goes into no evidence and no message.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from probes.core.context import Context
+from probes.core.contract import Failed, Stopped
+from probes.core.needs import Permission, Service
+from probes.core.reasons import Reason
+from probes.lib.graph import Answer, address, call, segment, tell_missing
+from probes.lib.tenant import Tenant, tenant_of
+from probes.lib.tokens import Token, token_for
+from probes.lib.url import Url, join
+
+_SELECT = (("$select", "id,size,eTag,cTag,file"),)
+_KEY_CHARACTERS = 40
+# A parameter of an address that is longer than a GUID may be a key.
+_ELSEWHERE = (".svc.ms",)
+# Hosts of files besides those of SharePoint itself (Microsoft's endpoint list, set 39).
+_UNGRANTED = "Sites.Selected opens a site only once that site is granted to the application; fogbell permissions prints how"
+_UPLOAD_UNITS = 2.0
+# SharePoint's resource units for a change; everything else here costs one.
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Who calls Graph, in which run."""
+
+    ctx: Context
+    tenant: Tenant
+    token: Token
+
+    async def ask(self, method: str, path: str, **how: Any) -> Answer:
+        """Make a call that counts against the limits of files; `how` is as for `call`."""
+        return await call(self.ctx, self.tenant, self.token, Service.FILES, method, path, **how)
+
+
+@dataclass(frozen=True, slots=True)
+class Drive:
+    """A library, or somebody's OneDrive. `key` is the segment of paths that names it, `host` the host on which people open it."""
+
+    key: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A file as Graph tells of it. `ctag` changes with the content alone; `quick_xor` is "" where Graph does not tell it."""
+
+    id: str
+    size: int
+    etag: str
+    ctag: str
+    quick_xor: str
+
+
+async def door(ctx: Context, needs: tuple[Permission, ...]) -> Door:
+    """Get a token, within an open step, and say what it lacks.
+
+    Raises:
+        Failed: with any reason of identity, names, connections.
+        Inconclusive: as `token_for`.
+
+    """
+    tenant = tenant_of(ctx)
+    token = await token_for(ctx, tenant)
+    tell_missing(ctx, token, needs)
+    return Door(ctx, tenant, token)
+
+
+async def site_at(door: Door, url: str) -> str:
+    """Return the id of the site that people open at `url`.
+
+    Raises:
+        Failed: NOT_FOUND, PERMISSION where the application was not granted this site, or as `call`.
+        Inconclusive: as `call`.
+
+    """
+    parts = urlsplit(url)
+    below = "/".join(map(segment, parts.path.strip("/").split("/")))
+    place = f"/sites/{segment(parts.netloc)}" + (f":/{below}" if below else "")
+    with _explained({Reason.NOT_FOUND: f"there is no site {url}", Reason.PERMISSION: _UNGRANTED}):
+        return _text(await door.ask("GET", place, query=(("$select", "id,webUrl"),)), "id")
+
+
+async def drive_of_site(door: Door, site: str) -> Drive:
+    """Return the library that a site shows as Documents."""
+    with _explained({Reason.PERMISSION: _UNGRANTED}):
+        return await _drive(door, f"/sites/{segment(site)}/drive")
+
+
+async def drive_of_user(door: Door, user: str) -> Drive:
+    """Return somebody's OneDrive."""
+    with _explained({Reason.NOT_FOUND: "there is no such user, or the OneDrive was never opened, or has no licence"}):
+        return await _drive(door, f"/users/{segment(user)}/drive")
+
+
+async def _drive(door: Door, path: str) -> Drive:
+    answer = await door.ask("GET", path, query=(("$select", "id,webUrl"),))
+    return Drive(segment(_text(answer, "id")), urlsplit(_text(answer, "webUrl")).hostname or "")
+
+
+async def item_at(door: Door, drive: Drive, path: str) -> Item:
+    """Ask for the file at a path below the top of the drive.
+
+    Raises:
+        Failed: NOT_FOUND, CONTENT_MISMATCH where that is no file, or as `call`.
+        Inconclusive: as `call`.
+
+    """
+    with _explained({Reason.NOT_FOUND: f"there is no file {path}; upload one there, which then stays"}):
+        return _item(await door.ask("GET", _by_path(drive, path), query=_SELECT))
+
+
+async def item_again(door: Door, drive: Drive, item: Item) -> Item:
+    """Ask by its id for a file that was there a moment ago."""
+    with _explained({Reason.NOT_FOUND: "the file was there a moment ago; somebody has deleted it"}):
+        return _item(await door.ask("GET", _by_id(drive, item), query=_SELECT))
+
+
+async def put(door: Door, drive: Drive, path: str, content: bytes) -> Item:
+    """Put a file at a path, in the place of one that is there (that is Graph's own rule for this call), and return what it says of it."""
+    kind = (("Content-Type", "application/octet-stream"),)
+    where = f"{_by_path(drive, path)}:/content"
+    return _item(await door.ask("PUT", where, body=content, headers=kind, accept=(200, 201), units=_UPLOAD_UNITS))
+
+
+async def remove(door: Door, drive: Drive, item: Item) -> None:
+    """Move a file to the recycle bin, unless it has changed since we looked or is gone."""
+    unchanged = (("If-Match", item.etag),) if item.etag else ()
+    accept = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED)
+    await door.ask("DELETE", _by_id(drive, item), headers=unchanged, accept=accept, units=_UPLOAD_UNITS, raw=True)
+
+
+async def place_of(door: Door, drive: Drive, item: Item) -> Url:
+    """Ask for the content and return where that is: an address that opens the file for a while. One that leads astray is refused.
+
+    Raises:
+        Failed: HTTP_REDIRECT where it leads to no host of files or is without TLS, PROTOCOL_ERROR where it leads nowhere, or as `call`.
+        Inconclusive: as `call`.
+
+    """
+    with _explained({Reason.NOT_FOUND: "the file was there a moment ago; somebody has deleted it"}):
+        answer = await door.ask("GET", f"{_by_id(drive, item)}/content", accept=(HTTPStatus.FOUND,), raw=True)
+    location = answer.header("location")
+    if not location:
+        raise Failed(Reason.PROTOCOL_ERROR, "the redirect to the content does not say where it is (no Location)")
+    try:
+        place = join(address(door.tenant, "/"), location)
+    except ValueError:
+        # Its words would show the address.
+        raise Failed(Reason.PROTOCOL_ERROR, "the redirect to the content leads to no web address") from None
+    for value in (value for _, value in parse_qsl(urlsplit(place.target).query) if len(value) > _KEY_CHARACTERS):
+        door.ctx.hide(value)
+    if place.scheme != "https":
+        raise Failed(Reason.HTTP_REDIRECT, f"the redirect to the content leads to {place.authority} without TLS; it is not followed")
+    if not is_storage(door.tenant, drive, place):
+        raise Failed(Reason.HTTP_REDIRECT, f"the redirect to the content leads to {place.authority}, no host of files; it is not followed")
+    return place
+
+
+def is_storage(tenant: Tenant, drive: Drive, place: Url) -> bool:
+    """Say whether files may come from there: from beside the drive's own host. Of a cloud that has no name here, only what cannot be."""
+    if place.authority in {tenant.where.graph, tenant.where.login}:
+        return False
+    beside = "." + drive.host.partition(".")[2]
+    return tenant.hosts is not None or place.host.endswith((beside, *_ELSEWHERE))
+
+
+def _by_path(drive: Drive, path: str) -> str:
+    return f"/drives/{drive.key}/root:/" + "/".join(map(segment, path.split("/")))
+
+
+def _by_id(drive: Drive, item: Item) -> str:
+    return f"/drives/{drive.key}/items/{segment(item.id)}"
+
+
+def _item(answer: Answer) -> Item:
+    """Read what Graph says of a file.
+
+    Raises:
+        Failed: CONTENT_MISMATCH where it is no file.
+
+    """
+    said = answer.data if isinstance(answer.data, dict) else {}
+    file, size = said.get("file"), said.get("size")
+    if not isinstance(file, dict) or not isinstance(size, int) or isinstance(size, bool):
+        raise Failed(Reason.CONTENT_MISMATCH, "what Graph tells of is no file with a size")
+    hashes, etag = file.get("hashes"), str(said.get("eTag") or "")
+    told = hashes.get("quickXorHash") if isinstance(hashes, dict) else None
+    return Item(_text(answer, "id"), size, etag, str(said.get("cTag") or etag), told if isinstance(told, str) else "")
+
+
+def _text(answer: Answer, name: str) -> str:
+    value = answer.data.get(name) if isinstance(answer.data, dict) else None
+    if not isinstance(value, str) or not value:
+        raise Failed(Reason.CONTENT_MISMATCH, f"the answer has no {name}")
+    return value
+
+
+@contextmanager
+def _explained(hints: Mapping[Reason, str]) -> Iterator[None]:
+    """Say besides what a refusal means here, and what helps."""
+    try:
+        yield
+    except Stopped as stopped:
+        if hint := hints.get(stopped.reason):
+            stopped.reword(f"{stopped.message}: {hint}")
+        raise
