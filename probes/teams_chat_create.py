@@ -24,6 +24,7 @@ Special reasons:
 
 - content_mismatch: the answer is not the chat of these two.
 - not_found: Graph does not know one of the users, where a wrong id is the likelier cause.
+- licence_missing: one of the users may not use Teams.
 
 Microsoft's terms of Teams let an app look for changes once a day. This looks for none, and out of respect for the terms runs every 6
 hours, and more often than every 15 minutes only with `allow_short_interval: true`. It costs one call.

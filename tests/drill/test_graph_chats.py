@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from agent.drill.graph.chats import Chats
+from agent.drill.graph.members import Licences
 from agent.drill.graph.moments import moment
 from agent.drill.world import Person
 from tests.drill.graph import Client, Reply, graph_client
@@ -67,6 +68,13 @@ async def test_a_chat_that_cannot_be_is_refused(client: Client, people: tuple[in
         "POST", "/chats", CREATE, by=None if by is None else client.world.people[by], body=chat(client, *people, **more)
     )
     assert (reply.status, reply.code) == (400, "BadRequest")
+
+
+async def test_nobody_has_a_chat_with_somebody_without_a_licence(client: Client) -> None:
+    client.world.of(Licences).missing.add(client.world.people[1].id)
+    reply = await client.ask("POST", "/chats", CREATE, body=chat(client, 0, 1))
+    assert (reply.status, reply.code) == (403, "Forbidden")
+    assert "license" in reply.body["error"]["message"]
 
 
 async def test_each_member_of_a_new_chat_needs_a_role(client: Client) -> None:
@@ -195,3 +203,25 @@ async def test_messages_since_a_moment_are_the_latest_first(client: Client) -> N
     query = {"$orderby": "lastModifiedDateTime desc", "$filter": f"lastModifiedDateTime gt {since}", "$top": "50"}
     listed = await client.ask("GET", f"/chats/{name}/messages", READ, by=client.world.people[0], query=query)
     assert [item["body"]["content"] for item in listed.items] == ["third", "second"]
+
+
+@pytest.mark.parametrize(
+    ("order", "condition", "status", "found"),
+    [
+        ("lastModifiedDateTime desc", "lastModifiedDateTime lt 2026-11-23T12:00:00.000Z", 200, 0),
+        ("createdDateTime desc", "createdDateTime lt 2026-11-23T12:00:00.000Z", 200, 0),
+        ("createdDateTime desc", "lastModifiedDateTime lt 2026-11-23T12:00:00.000Z", 200, 1),
+        ("", "lastModifiedDateTime lt 2026-11-23T12:00:00.000Z", 200, 1),
+        ("createdDateTime desc", "createdDateTime gt 2026-11-23T12:00:00.000Z", 400, 0),
+        ("lastModifiedDateTime desc", "lastModifiedDateTime ge 2026-11-23T12:00:00.000Z", 400, 0),
+    ],
+    ids=["modified before", "made before", "by another order", "without order", "made since", "at or after"],
+)
+async def test_a_filter_of_messages_counts_with_its_order_alone(
+    client: Client, order: str, condition: str, status: int, found: int
+) -> None:
+    name = await two(client)
+    await send(client, name)
+    query = {"$filter": condition} | ({"$orderby": order} if order else {})
+    listed = await client.ask("GET", f"/chats/{name}/messages", READ, by=client.world.people[0], query=query)
+    assert (listed.status, len(listed.body.get("value", []))) == (status, found)

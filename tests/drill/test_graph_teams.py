@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from agent.drill.graph.teams import PROBE_TEAM, SHOWS_AFTER_SECONDS
+from agent.drill.graph.consents import Consents
+from agent.drill.graph.teams import PROBE_TEAM, SHOWS_AFTER_SECONDS, Teams
 from agent.drill.world import Person
 from tests.drill.graph import Client, graph_client
 
@@ -78,6 +79,49 @@ async def test_a_member_that_was_removed_can_come_back(client: Client) -> None:
         assert (await client.ask("DELETE", f"/teams/{team}/members/{added.body['id']}", WRITE)).status == 204
         client.clock.forward(SHOWS_AFTER_SECONDS)
     assert (await client.ask("DELETE", f"/teams/{team}/members/{added.body['id']}", WRITE)).status == 404
+
+
+async def test_a_member_who_is_added_again_while_leaving_stays(client: Client) -> None:
+    team, alex = await probe_team(client), client.world.people[3]
+    added = await client.ask("POST", f"/teams/{team}/members", WRITE, body=member(client, alex))
+    client.clock.forward(SHOWS_AFTER_SECONDS)
+    await client.ask("DELETE", f"/teams/{team}/members/{added.body['id']}", WRITE)
+    again = await client.ask("POST", f"/teams/{team}/members", WRITE, body=member(client, alex))
+    client.clock.forward(2 * SHOWS_AFTER_SECONDS)
+    assert (again.body["id"], (await names(client, team)).count(alex.name)) == (added.body["id"], 1)
+
+
+async def test_a_change_may_never_show_and_can_be_taken_back_all_the_same(client: Client) -> None:
+    team, alex = await probe_team(client), client.world.people[3]
+    client.world.of(Teams).shows_after = float("inf")
+    added = await client.ask("POST", f"/teams/{team}/members", WRITE, body=member(client, alex))
+    client.clock.forward(86_400)
+    assert alex.name not in await names(client, team)
+    for status in (204, 404):
+        assert (await client.ask("DELETE", f"/teams/{team}/members/{added.body['id']}", WRITE)).status == status
+
+
+async def test_one_member_can_be_asked_for(client: Client) -> None:
+    team, second = await probe_team(client), client.world.people[1]
+    only = {"$filter": f"(microsoft.graph.aadUserConversationMember/userId eq '{second.id}')"}
+    assert [each["userId"] for each in (await client.ask("GET", f"/teams/{team}/members", MEMBERS, query=only)).items] == [second.id]
+
+
+async def test_consent_for_one_team_opens_that_one_to_the_app_alone(client: Client) -> None:
+    team, harbour = await probe_team(client), next(each.id for each in client.world.of(Teams).teams.values() if each.name == "Harbour")
+    client.world.of(Consents).give(client.world.app_id, team, ["TeamMember.Read.Group"])
+    asks = [(team, {}), (harbour, {}), (team, {"by": client.world.people[0]}), (team, {"app_id": "another"})]
+    replies = [await client.ask("GET", f"/teams/{where}/members", "User.Read.All", **who) for where, who in asks]
+    assert [reply.status for reply in replies] == [200, 403, 403, 403]
+    assert (await client.ask("POST", f"/teams/{team}/members", "User.Read.All", body={})).status == 403
+
+
+async def test_a_refusal_says_what_would_do_and_a_team_that_is_not_there_whose_it_is(client: Client) -> None:
+    refused = await client.ask("GET", f"/teams/{await probe_team(client)}/members", "User.Read.All", "Chat.Create")
+    assert "API requires one of 'Group.Read.All, " in refused.body["error"]["message"]
+    assert refused.body["error"]["message"].endswith("Roles on the request 'Chat.Create, User.Read.All'.")
+    gone = await client.ask("GET", "/teams/00000000-0000-0000-0000-000000000000", LIST)
+    assert (gone.code, gone.body["error"]["innerError"]["code"]) == ("NotFound", "ItemNotFound")
 
 
 async def test_the_least_permission_makes_no_owners(client: Client) -> None:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from agent.drill.faults import Drip, Http
 from agent.drill.graph.chats import Chats
+from agent.drill.graph.members import Licences
 from probes import REGISTRY
 from probes.core.contract import Outcome
 from probes.core.needs import Service
@@ -82,6 +83,13 @@ async def test_a_user_whom_nobody_knows_is_told_by_the_setting_that_names_it(her
     run = await here.run(users=[here.users[0], NOBODY])
     assert (run.outcome, run.failed_step, run.reason) == (Outcome.FAILED, "create", Reason.NOT_FOUND)
     assert "`users` must be" in run.message
+
+
+@on_one_loop
+async def test_a_user_without_a_licence_is_told_from_a_missing_permission(here: Here) -> None:
+    here.world.of(Licences).missing.add(here.users[3])
+    run = await here.run(users=[here.users[0], here.users[3]])
+    assert (run.outcome, run.failed_step, run.reason) == (Outcome.FAILED, "create", Reason.LICENCE_MISSING)
 
 
 @on_one_loop

@@ -3,12 +3,13 @@
 https://learn.microsoft.com/en-us/graph/api/resources/chat
 """
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
 from agent.drill.graph.frame import Answer, Call, GraphError, Operation
-from agent.drill.graph.members import Member, bound, membership_id, of_person, shown
+from agent.drill.graph.members import Licences, Member, bound, membership_id, of_person, shown
 from agent.drill.graph.moments import moment
 from agent.drill.graph.odata import context, entity, page
 from agent.drill.world import Person, World
@@ -16,6 +17,8 @@ from agent.drill.world import Person, World
 _LARGEST_PAGE = 50
 _IMPORT = "https://docs.microsoft.com/microsoftteams/platform/graph-api/import-messages/import-external-messages-to-teams"
 _BODY_TYPES = frozenset({"text", "html"})
+_RANGES = {"lastModifiedDateTime": ("gt", "lt"), "createdDateTime": ("lt",)}
+"""How a list of messages may be filtered, by property."""
 
 
 @dataclass(slots=True)
@@ -122,6 +125,8 @@ def create_chat(world: World, call: Call) -> Answer:
         raise _bad("Members should be specified in the chat creation request.")
     people = tuple(bound(world, member) for member in members)
     _check_people(call, people)
+    for person, _ in people:
+        world.of(Licences).check(person)
     chats = world.of(Chats)
     match body.get("chatType"), body.get("topic"):
         case "oneOnOne", None if len(people) == 2:  # noqa: PLR2004 - as the type says
@@ -261,7 +266,23 @@ def list_messages(world: World, call: Call) -> Answer:
     chat = world.of(Chats).opened(call)
     if call.query.get("$top", "0").isdecimal() and int(call.query.get("$top", "0")) > _LARGEST_PAGE:
         raise _bad(f"Invalid page size specified: {call.query['$top']}. Must be between 1-{_LARGEST_PAGE} inclusive.")
-    return page(call, [_shown_message(chat, message) for message in reversed(chat.messages.values())], 20)
+    return page(_by_its_order(call), [_shown_message(chat, message) for message in reversed(chat.messages.values())], 20)
+
+
+def _by_its_order(call: Call) -> Call:
+    """Give the call without a filter that counts for nothing: one by another property than it is ordered by.
+
+    Raises:
+        GraphError: 400 where the filter compares in a way that this list does not.
+
+    """
+    for term in re.split(r"\s+and\s+", call.query.get("$filter", "").strip()):
+        name, _, rest = term.partition(" ")
+        if name != call.query.get("$orderby", "").partition(" ")[0]:
+            return replace(call, query={key: value for key, value in call.query.items() if key != "$filter"})
+        if name and rest.partition(" ")[0] not in _RANGES.get(name, ()):
+            raise _bad(f"The entity property '{name}' and operationKind '{rest.partition(' ')[0]}' is not allowed in $filter query.")
+    return call
 
 
 def _message(chat: Chat, call: Call) -> Message:

@@ -33,6 +33,25 @@ class Member:
         return self.since <= now < self.until
 
 
+class Licences:
+    """Who of a world has no licence for Teams; at first everybody has one."""
+
+    def __init__(self, _world: World) -> None:
+        self.missing: set[str] = set()
+        """Object ids."""
+
+    def check(self, person: Person) -> None:
+        """Let pass who has one.
+
+        Raises:
+            GraphError: 403 in the words in which Teams is known to refuse a chat to others.
+
+        """
+        if person.id in self.missing:
+            said = "Failed to get license information for the user. Ensure user has a valid Office365 license assigned to them."
+            raise GraphError(403, "Forbidden", said)
+
+
 def membership_id(*parts: str) -> str:
     """Make the opaque name of a membership: Base64 of what it joins."""
     return base64.b64encode("##".join(parts).encode()).decode()
