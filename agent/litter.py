@@ -170,9 +170,10 @@ class Sweeper:
     def facts(self, name: str, why: str) -> dict[str, object]:
         """Return what the log says of something that is left."""
         origin, artefacts = self.state.origin(name), self.state.outstanding(name)
-        return {"probe": name, "kind": origin.kind if origin else "unknown", "left": _counted(artefacts), "why": why}
+        kind = origin.kind if origin else "unknown"
+        return {"probe": name, "kind": kind, "left": _counted(artefacts), "why": why, "where": self._where(name)}
 
-    def where(self, name: str) -> str:
+    def _where(self, name: str) -> str:
         """Return where the artefacts are that are kept under a name, as far as it was recorded."""
         origin, artefacts = self.state.origin(name), self.state.outstanding(name)
         tenant = (f"tenant {origin.tenant} ({origin.tenant_id})",) if origin and origin.tenant_id else ()
@@ -192,7 +193,7 @@ async def clear_now(sweeper: Sweeper) -> None:
         try:
             clearing = await sweeper.clear(name)
         except NotClearableError as error:
-            log.warning("what a probe left cannot be removed", extra=sweeper.facts(name, str(error)) | {"where": sweeper.where(name)})
+            log.warning("what a probe left cannot be removed", extra=sweeper.facts(name, str(error)))
             continue
         if clearing.failure:
             log.warning("what a probe left could not be removed now", extra=sweeper.facts(name, clearing.failure))
@@ -300,7 +301,7 @@ class Litter:
             clearing = await self._sweeper.clear(name)
         except NotClearableError as error:
             case.due = inf
-            self._tell(name, case, "what a probe left cannot be removed", str(error), self._sweeper.where(name))
+            self._tell(name, case, "what a probe left cannot be removed", str(error))
             return
         case.seen = frozenset(artefact.id for artefact in self._state.outstanding(name))
         if before - case.seen:
@@ -310,12 +311,11 @@ class Litter:
             self._watched.count_cleanup_failure(name)
             self._tell(name, case, "what a probe left could not be removed; it is tried again", clearing.failure)
 
-    def _tell(self, name: str, case: _Case, what: str, why: str, where: str = "") -> None:
+    def _tell(self, name: str, case: _Case, what: str, why: str) -> None:
         """Log what is left, where that is news: its kinds, or that it cannot be removed."""
-        facts = self._sweeper.facts(name, why) | ({"where": where} if where else {})
         news = f"{what}: {', '.join(sorted({artefact.kind for artefact in self._state.outstanding(name)}))}"
         if news != case.told:
-            log.warning(what, extra=facts)
+            log.warning(what, extra=self._sweeper.facts(name, why))
         case.told = news
 
     def _done(self, task: asyncio.Task[None]) -> None:

@@ -257,6 +257,7 @@ async def test_what_cannot_be_removed_is_tried_again_ever_more_seldom_counted_an
             "kind": "files",
             "left": "2 file",
             "why": "the folder is locked",
+            "where": f"tenant contoso ({GUID}1); file a folder=reports; file b folder=reports",
         },
         {"says": "what a probe left is gone", "probe": "files"},
     ]
