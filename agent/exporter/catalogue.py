@@ -39,7 +39,9 @@ INCONCLUSIVE = _probe(
 )
 SKIPPED = _probe("skipped_total", "counter", "Starts that did not happen because the previous run was still going or was held back.")
 TAINTED = _probe("tainted_total", "counter", "Runs during which the agent itself was late; their times are upper bounds.")
-CLEANUP_FAILURES = _probe("cleanup_failures_total", "counter", "Runs that could not remove what they had created.")
+CLEANUP_FAILURES = _probe(
+    "cleanup_failures_total", "counter", "Attempts to remove what the probe created that failed, in its runs and between them."
+)
 REASONS = _probe("failure_reasons_total", "counter", "Failed runs by reason.")
 LATENCY = _probe("latency_seconds", "histogram", "Duration of runs that were ok and not tainted.")
 LAST_RUN = _probe("last_run_timestamp_seconds", "gauge", "Start of the last run.")
