@@ -1,0 +1,126 @@
+"""An agent that is killed in the middle of all probes that create something: after the next start nothing of theirs is in the tenant."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from agent.drill.faults import Drip, Effect, Fault, Faults, Latency, Where
+from agent.drill.graph.calendar import Calendars
+from agent.drill.graph.chats import Chats
+from agent.drill.graph.meetings import Meetings
+from agent.drill.graph.post import Post
+from agent.drill.graph.sites import Sites
+from agent.drill.graph.teams import Teams
+from agent.drill.tenant import tenant
+from agent.drill.world import World
+from probes import REGISTRY
+from tests.agent.test_litter_killed import agent
+
+SENT_BY_GRAPH = "mail-inside"
+"""Of the round trips of the demo the one whose both ends are mailboxes of Graph; the others have tests of their own."""
+
+
+class Told(Faults):
+    """Faults that tell which operations they have hit, and when anything is asked for."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.now)
+        self.hit: set[str] = set()
+        self.asked = asyncio.Event()
+
+    def hits(self, *args: Any, **asked: Any) -> tuple[Fault, ...]:
+        found = super().hits(*args, **asked)
+        self.hit |= {asked.get("operation", "")} if found else set()
+        self.asked.set()
+        return found
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds, looked at whenever the tenant is asked for something and has answered."""
+        while not holds():
+            self.asked.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.asked.wait(), 0.2)
+
+
+def inventory(world: World) -> dict[str, list[str]]:
+    """Return what lies in the tenant that a probe could have put there, and what people would see of it."""
+    now = world.now()
+    boxes = world.of(Post).mailboxes.values()
+    return {
+        "letters": [each.letter.subject for box in boxes for each in box.messages.values() if each.folder != "recoverableitemspurges"],
+        "events": [event.id for events in world.of(Calendars).events.values() for event in events],
+        "messages": [one.content for chat in world.of(Chats).chats.values() for one in chat.messages.values() if one.deleted is None],
+        "meetings": list(world.of(Meetings).meetings),
+        "members": [f"{team.name}: {one.person.upn}" for team in world.of(Teams).teams.values() for one in team.members if one.until > now],
+        "files": [item.name for drive in world.of(Sites).drives.values() for item in drive.items.values()],
+    }
+
+
+def creating(config: Path, prefix: str, interval: str) -> None:
+    """Leave in a configuration only the probes that create something, under other names."""
+    document = yaml.safe_load(config.read_text())
+    wanted = [one for one in document["probes"] if REGISTRY[one["kind"]].clear is not None]
+    wanted = [one for one in wanted if one["kind"] != "mail_roundtrip" or one["name"].endswith(SENT_BY_GRAPH)]
+    for one in wanted:
+        one.update({"write": True} if one["kind"] == "onedrive_file" else {})
+        one.update(name=prefix + one["name"], interval=interval, timeout="3s" if interval == "3s" else "20s")
+    config.write_text(yaml.safe_dump(document | {"probes": wanted}))
+
+
+MOMENTS: dict[str, tuple[Mapping[str, str], Effect]] = {
+    "while the service has made it and not said so": (
+        {
+            "mail_roundtrip": "mail_send",
+            "teams_message": "message_send",
+            "sharepoint_file": "file_upload",
+            "onedrive_file": "file_upload",
+            "search_freshness": "file_upload",
+        },
+        Drip(0),
+    ),
+    "while reading it back": ({"mailbox": "event_read", "teams_message": "message_get", "teams_meeting": "meeting_get"}, Latency(60)),
+    "while removing it": (
+        {
+            "mail_roundtrip": "mail_delete",
+            "mailbox": "event_delete",
+            "teams_message": "message_delete",
+            "teams_meeting": "meeting_delete",
+            "teams_member": "member_remove",
+        },
+        Latency(60),
+    ),
+}
+"""Where each kind is when the agent is killed: the operation that is asked for, and what keeps it from ending."""
+
+
+def test_every_kind_that_creates_something_is_killed() -> None:
+    kinds = {kind for kind, probe in REGISTRY.items() if probe.clear is not None}
+    assert {kind for operations, _ in MOMENTS.values() for kind in operations} == kinds
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_after_a_kill_in_the_middle_of_every_probe_the_next_start_leaves_nothing(tmp_path: Path, moment: str) -> None:
+    operations, effect = MOMENTS[moment]
+    world = World()
+    faults = world.faults = Told(world)
+    world.of(Post).delay = 0.0
+    async with tenant(tmp_path, world) as running, asyncio.timeout(50):
+        before = inventory(world)
+        faults.set(Fault(effect, Where(operations=frozenset(operations.values()))))
+        creating(running.config, "first-", "3s")
+        async with agent(running.config, world) as process:
+            await faults.until(lambda: faults.hit >= set(operations.values()))
+            process.kill()
+        assert inventory(world) != before
+        faults.set()
+        creating(running.config, "again-", "7d")
+        async with agent(running.config, world):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(20):
+                    await faults.until(lambda: inventory(world) == before)
+        assert inventory(world) == before
