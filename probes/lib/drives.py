@@ -45,7 +45,7 @@ class Door:
 
 @dataclass(frozen=True, slots=True)
 class Drive:
-    """A library, or somebody's OneDrive. `key` is the segment of paths that names it, `host` the host on which people open it."""
+    """A library, or somebody's OneDrive: the segment of paths that names it, and the host on which it opens, "" if Graph does not say."""
 
     key: str
     host: str
@@ -105,7 +105,7 @@ async def drive_of_user(door: Door, user: str) -> Drive:
 
 async def _drive(door: Door, path: str) -> Drive:
     answer = await door.ask("GET", path, query=(("$select", "id,webUrl"),))
-    return Drive(segment(_text(answer, "id")), urlsplit(_text(answer, "webUrl")).hostname or "")
+    return Drive(segment(_text(answer, "id")), urlsplit(str(answer.data.get("webUrl") or "")).hostname or "")
 
 
 async def item_at(door: Door, drive: Drive, path: str) -> Item:
@@ -168,11 +168,11 @@ async def place_of(door: Door, drive: Drive, item: Item) -> Url:
 
 
 def is_storage(tenant: Tenant, drive: Drive, place: Url) -> bool:
-    """Say whether files may come from there: from beside the drive's own host. Of a cloud that has no name here, only what cannot be."""
+    """Say whether files may come from there: from beside the drive's own host. Where that is not known, we only know what cannot be."""
     if place.authority in {tenant.where.graph, tenant.where.login}:
         return False
     beside = "." + drive.host.partition(".")[2]
-    return tenant.hosts is not None or place.host.endswith((beside, *_ELSEWHERE))
+    return tenant.hosts is not None or not drive.host or place.host.endswith((beside, *_ELSEWHERE))
 
 
 def _by_path(drive: Drive, path: str) -> str:

@@ -119,9 +119,19 @@ async def test_a_site_is_asked_for_by_its_place(url: str, path: str) -> None:
         assert await site_at(door(script), url) == "host,1,2"
 
 
-@pytest.mark.parametrize("said", [{}, {"id": "b!1"}, {"webUrl": "https://x"}, []], ids=range(4))
-async def test_a_drive_without_id_or_address_is_a_mismatch(said: object) -> None:
+@pytest.mark.parametrize("said", [{}, {"id": 7}, {"webUrl": "https://x"}, []], ids=range(4))
+async def test_a_drive_without_id_is_a_mismatch(said: object) -> None:
     async with scripted({"/v1.0/users/a@b.example/drive": answer(said)}) as script:
         with pytest.raises(Failed) as failed:
             await drive_of_user(door(script), "a@b.example")
     assert failed.value.reason is Reason.CONTENT_MISMATCH
+
+
+@pytest.mark.parametrize(("url", "host"), [("https://a.example/x y", "a.example"), (None, ""), (7, "")], ids=["address", "none", "number"])
+async def test_a_drive_is_one_also_where_its_address_is_not_told(url: object, host: str) -> None:
+    async with scripted({"/v1.0/users/a@b.example/drive": answer({"id": "b!1", "webUrl": url})}) as script:
+        drive = await drive_of_user(door(script), "a@b.example")
+    assert drive == Drive("b%211", host)
+    worldwide = tenant_at("localhost:1").model_copy(update={"hosts": None})
+    assert is_storage(worldwide, replace(drive, host=""), parse("https://contoso-my.sharepoint.com/x"))
+    assert not is_storage(worldwide, replace(drive, host=""), parse("https://graph.microsoft.com/x"))
