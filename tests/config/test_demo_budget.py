@@ -5,16 +5,19 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from rich.console import Console
 
-from agent.config import Configuration, load
+from agent.config import Configuration, Secrets, load
 from agent.config.plan import plan, table
 from agent.drill.tenant import tenant
 from agent.job import Job
+from agent.runner import of_this_machine, run_once
 from probes import REGISTRY
-from probes.core.contract import Probe
-from probes.core.needs import NOTABLE_SHARE
+from probes.core.contract import Outcome, Probe
+from probes.core.needs import LIMITS, NOTABLE_SHARE, Service
+from probes.lib.usage import Usage
 from tests.surroundings import shown
 
 RHYTHM = {"interval", "timeout", "allow_short_interval"}
@@ -54,3 +57,29 @@ async def test_all_kinds_together_ask_for_less_than_a_tenth_of_every_limit(tmp_p
     screen = StringIO()
     Console(file=screen, width=120).print(table(planned))
     assert "All of it stays under a tenth of every limit that is known" in screen.getvalue()
+
+
+LOOK_AGAIN = {"mail_roundtrip", "purview_audit", "search_freshness", "teams_member"}
+"""Kinds whose calls depend on how long something takes to be seen; what they declare is a typical run."""
+
+
+async def test_a_run_asks_for_what_its_kind_declares(tmp_path: Path) -> None:
+    async with tenant(tmp_path) as here:
+        loaded = load(here.config)
+        parts = of_this_machine(Secrets(loaded.secrets), loaded.tenants, loaded.state_dir)
+        usage, contoso = parts.part(Usage), loaded.tenants["contoso"]
+        for job in (job for job in loaded.jobs if job.kind in ASKING - LOOK_AGAIN):
+            # The first run gets a token, and may clear away what is old.
+            await run_once(job, parts)
+            before, units = dict(_calls(usage)), usage.share(contoso, Service.FILES)
+            assert (await run_once(job, parts)).outcome is Outcome.OK, job.name
+            made = {service: calls - before.get(service, 0) for service, calls in _calls(usage) if calls != before.get(service, 0)}
+            costs = [cost for cost in job.probe.costs(job.settings) if cost.service is not Service.LOGIN]
+            assert made == {cost.service: cost.calls for cost in costs}, job.name
+            for weight in (cost.weight for cost in costs if cost.service is Service.FILES):
+                assert (usage.share(contoso, Service.FILES) - units) * LIMITS[Service.FILES][0].units == pytest.approx(weight), job.name
+
+
+def _calls(usage: Usage) -> list[tuple[Service, int]]:
+    """Return how often each service was called; who signs in gets a token when the old one ends."""
+    return [(service, calls) for _, service, calls in usage.calls() if service is not Service.LOGIN]
