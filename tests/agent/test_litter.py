@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 
+from agent.__main__ import _once
 from agent.config import load
 from agent.job import Job
 from agent.litter import FIRST_SECONDS, LONGEST_SECONDS, Litter, Sweeper, clear_now, origins
 from agent.state import Origin, State
 from probes.core.context import Context, Shared
-from probes.core.contract import Failed, Probe, Secret, Settings
+from probes.core.contract import Failed, Probe, Secret, Settings, always
 from probes.core.ledger import Artefact
 from probes.core.reasons import Reason
-from probes.lib.cleanup import clear_each
+from probes.lib.cleanup import clear_each, creating
 from probes.lib.tenant import Tenants
 from tests.agent.jobs import PLACE, SHARED
 from tests.agent.test_daemon import agent as whole_agent
@@ -70,6 +71,13 @@ async def _run(_ctx: Context, _settings: Filing) -> None:
     raise AssertionError("no probe runs here")
 
 
+async def _leave(ctx: Context, settings: Filing) -> None:
+    with ctx.step("make"):
+        async with creating(ctx, "file", "made") as artefact:
+            SERVICE.folders.setdefault(settings.folder, []).append(artefact.id)
+        raise Failed(Reason.CONTENT_MISMATCH, "not what was written")
+
+
 async def _clear(ctx: Context, settings: Filing) -> None:
     await clear_each(ctx, lambda artefact: SERVICE.remove(settings.folder, artefact.id))
 
@@ -77,7 +85,11 @@ async def _clear(ctx: Context, settings: Filing) -> None:
 FILES = Probe(
     _run, Filing, place=lambda _: PLACE, steps=("make", "cleanup"), interval=60.0, timeout=5.0, tenant=lambda _: True, clear=_clear
 )
-KINDS: dict[str, Probe[Any]] = {"files": FILES, "barren": replace(FILES, clear=None)}
+KINDS: dict[str, Probe[Any]] = {
+    "files": FILES,
+    "barren": replace(FILES, clear=None),
+    "leaving": replace(FILES, run=_leave, remembers=always),
+}
 
 
 async def leave(state: State, probe: str, folder: str, *names: str) -> None:
@@ -415,6 +427,20 @@ async def test_a_command_clears_once_and_stops_at_the_first_that_fails(tmp_path:
     await clear_now(sweeper)
     assert (SERVICE.folders["reports"], state.names()) == (["u"], ("unknown",))
     await state.close()
+
+
+@pytest.mark.parametrize("failure", ["", "locked"])
+async def test_a_run_by_hand_clears_away_what_it_left_or_says_what_is_left(
+    tmp_path: Path, told: Callable[[], list[dict[str, str]]], failure: str
+) -> None:
+    path = tmp_path / "fogbell.yml"
+    path.write_text(f"state_dir: {tmp_path}\n{tenants()}probes:\n{files(kind='leaving')}")
+    configuration = load(path, registry=KINDS)
+    SERVICE.failure = failure
+    run = await _once(configuration.jobs[0], configuration)
+    assert (run.reason, run.failed_step) == (Reason.CONTENT_MISMATCH, "make")
+    assert SERVICE.folders["reports"] == (["made"] if failure else [])
+    assert [(line["says"], line["left"]) for line in told()] == [("what a probe left could not be removed now", "1 file")] * bool(failure)
 
 
 async def once_killed(folder: Path, text: str) -> State:
