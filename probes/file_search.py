@@ -9,7 +9,7 @@ probes:
     kind: file_search
     tenant: contoso
     drive: {site: https://contoso.sharepoint.com/sites/Probe}
-    file: fogbell-canary-7f3a.txt
+    document: fogbell-canary-7f3a.txt
     region: EUR
 ```
 
@@ -34,7 +34,7 @@ probes:
     kind: file_search
     tenant: contoso
     drive: {site: https://contoso.sharepoint.com/sites/Probe}
-    file: fogbell-canary-7f3a.txt
+    document: fogbell-canary-7f3a.txt
     words: fogbellcanary7f3a
     expect_hits: 5
     through: [drive]
@@ -45,6 +45,11 @@ you do not know it, write NAM: where that is wrong the answer names the right on
 the one place where Graph's words decide, as it has no code for it. Microsoft Search is not there in every national cloud; there,
 `through: [drive]`.
 
+For an application Microsoft Search looks through what is shared with several people: everything in sites, and of a OneDrive what its owner
+has shared. A document that its owner alone can open is found by the drive's own search. With `private_content: true` by both; but the first
+such request makes Microsoft set up an index of everybody's private content, which takes hours or days, and is not what a monitor should
+start unasked.
+
 Other reasons: `not_found` in the step drive when there is no such site, person or drive; `permission` when the application may not search;
 `content_mismatch` when an answer is none to a search.
 
@@ -53,6 +58,7 @@ its user or its id. Sites.Selected does not cover search, says Microsoft. A run 
 and one for each search, together 5 resource units of SharePoint.
 """
 
+from contextlib import nullcontext
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -61,10 +67,9 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Settings, Workload, always
 from probes.core.needs import Cost, Permission, Service
 from probes.core.reasons import Reason
-from probes.lib.graph import MEASUREMENTS, tell_missing
-from probes.lib.search import IN_DRIVE_UNITS, MOST_PAGES, PAGE_HITS, DrivePlace, Hit, Hits, drive_id, everywhere, in_drive, look
-from probes.lib.tenant import tenant_of
-from probes.lib.tokens import token_for
+from probes.lib.drives import Drive, door
+from probes.lib.graph import MEASUREMENTS
+from probes.lib.search import IN_DRIVE_UNITS, MOST_PAGES, PAGE_HITS, DrivePlace, Hit, Hits, drive_at, everywhere, in_drive, look
 
 Api = Literal["drive", "query"]
 
@@ -85,7 +90,7 @@ class FileSearch(Settings):
 
     drive: DrivePlace
     """Where the document lies."""
-    file: FileName
+    document: FileName
     """Name of the document, without folders; one that nothing else has."""
     item: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     """Id of the document's driveItem, where its name is not enough to tell it from others."""
@@ -95,6 +100,8 @@ class FileSearch(Settings):
     """Where the tenant's data lies, such as EUR; needed for `query`."""
     through: Annotated[tuple[Api, ...], Field(min_length=1)] = ("drive", "query")
     """Which searches to make: the drive's own, Microsoft Search, or both."""
+    private_content: bool = False
+    """Let `query` look for what only one person can open, too; read above what that sets going."""
     expect_hits: Annotated[int, Field(ge=1, le=PAGE_HITS * MOST_PAGES)] = 1
     """Hits that each search has to have at least."""
 
@@ -107,24 +114,20 @@ class FileSearch(Settings):
 
 async def run(ctx: Context, settings: FileSearch) -> None:
     """Find the drive, then look for the document in each of the ways."""
-    tenant = tenant_of(ctx)
     with ctx.step("token"):
-        token = await token_for(ctx, tenant)
-        tell_missing(ctx, token, _permissions(settings))
-    drive = settings.drive.id or ""
-    if not drive:
-        with ctx.step("drive"):
-            drive = await drive_id(ctx, tenant, token, settings.drive)
+        graph = await door(ctx, _permissions(settings))
+    with ctx.step("drive") if settings.drive.id is None else nullcontext():
+        drive = await drive_at(graph, settings.drive)
     if "drive" in settings.through:
         with ctx.step("drive_search"):
-            await _found(ctx, settings, "drive", in_drive(ctx, tenant, token, drive, settings.words or settings.file), drive)
+            await _found(ctx, settings, "drive", in_drive(graph, drive, settings.words or settings.document), drive)
     if "query" in settings.through:
         with ctx.step("query"):
-            text = settings.words or f'filename:"{settings.file}"'
-            await _found(ctx, settings, "query", everywhere(ctx, tenant, token, text, settings.region or ""), drive)
+            text = settings.words or f'filename:"{settings.document}"'
+            await _found(ctx, settings, "query", everywhere(graph, text, settings.region or "", private=settings.private_content), drive)
 
 
-async def _found(ctx: Context, settings: FileSearch, api: Api, pages: Hits, drive: str) -> None:
+async def _found(ctx: Context, settings: FileSearch, api: Api, pages: Hits, drive: Drive) -> None:
     """See that the document is among enough hits.
 
     Raises:
@@ -134,17 +137,16 @@ async def _found(ctx: Context, settings: FileSearch, api: Api, pages: Hits, driv
     seen = await look(pages, lambda hit: _is_ours(hit, settings, drive), settings.expect_hits)
     ctx.measure("hits", seen.hits, api)
     if not seen.rank:
-        raise Failed(Reason.MISSING_HIT, f"{settings.file} is not among {seen.hits} hits")
+        raise Failed(Reason.MISSING_HIT, f"{settings.document} is not among {seen.hits} hits")
     ctx.measure("rank", seen.rank, api)
     if seen.hits < settings.expect_hits:
         raise Failed(Reason.MISSING_HIT, f"{seen.hits} hits, where there have to be {settings.expect_hits}")
 
 
-def _is_ours(hit: Hit, settings: FileSearch, drive: str) -> bool:
-    # A library's search is known to bring hits of another whose name begins alike, and not every answer says where a hit lies.
+def _is_ours(hit: Hit, settings: FileSearch, drive: Drive) -> bool:
     if settings.item is not None:
         return hit.id == settings.item
-    return hit.name.casefold() == settings.file.casefold() and hit.drive in ("", drive)
+    return hit.name.casefold() == settings.document.casefold() and hit.is_in(drive)
 
 
 def _permissions(settings: FileSearch) -> tuple[Permission, ...]:

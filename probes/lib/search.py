@@ -16,10 +16,9 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Settings
 from probes.core.needs import Service
 from probes.core.reasons import Reason
+from probes.lib.drives import Door, Drive, drive_of_site, drive_of_user, site_at
 from probes.lib.graph import call, each_page, segment
-from probes.lib.tenant import Tenant
-from probes.lib.tokens import Token
-from probes.lib.url import HttpUrl, parse
+from probes.lib.url import HttpUrl
 
 PAGE_HITS = 50
 """Hits of one page."""
@@ -29,8 +28,7 @@ IN_DRIVE_UNITS = 2.0
 """Resource units of SharePoint for a page of a drive's search: those of a list."""
 
 _SHOWN = "id,name,webUrl,parentReference,remoteItem"
-_PRIVATE_TOO = {"includeContent": "privateContent,sharedContent"}
-# Without it an application finds only what is shared with several people.
+_PRIVATE_TOO = {"sharePointOneDriveOptions": {"includeContent": "privateContent,sharedContent"}}
 
 
 class DrivePlace(Settings):
@@ -58,6 +56,10 @@ class Hit:
     name: str
     drive: str
 
+    def is_in(self, drive: Drive) -> bool:
+        """Say whether it lies there, as far as the answer tells: a library's search is known to bring hits of others, too."""
+        return segment(self.drive) in ("", drive.key)
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -70,31 +72,22 @@ class Look:
 Hits = AsyncGenerator[tuple[Hit, ...], None]
 
 
-async def drive_id(ctx: Context, tenant: Tenant, token: Token, place: DrivePlace) -> str:
-    """Find the id of a drive, within an open step.
+async def drive_at(door: Door, place: DrivePlace) -> Drive:
+    """Find a drive, within an open step; one that is named by its id is not asked for.
 
     Raises:
-        Failed: as `graph.call`; CONTENT_MISMATCH where the answer has no id.
+        Failed: NOT_FOUND, PERMISSION, or as `graph.call`.
         Inconclusive: as `graph.call`.
 
     """
-    if place.site is None:
-        return place.id or await _id_at(ctx, tenant, token, f"/users/{segment(place.user or '')}/drive")
-    url = parse(place.site)
-    path = url.target.partition("?")[0].rstrip("/")
-    site = await _id_at(ctx, tenant, token, f"/sites/{url.host}:{path}" if path else f"/sites/{url.host}")
-    return await _id_at(ctx, tenant, token, f"/sites/{segment(site)}/drive")
+    if place.site is not None:
+        return await drive_of_site(door, await site_at(door, place.site))
+    if place.user is not None:
+        return await drive_of_user(door, place.user)
+    return Drive(segment(place.id or ""), "")
 
 
-async def _id_at(ctx: Context, tenant: Tenant, token: Token, path: str) -> str:
-    answer = await call(ctx, tenant, token, Service.FILES, "GET", path, query=(("$select", "id"),))
-    found = _members(answer.data).get("id")
-    if not isinstance(found, str) or not found:
-        raise Failed(Reason.CONTENT_MISMATCH, f"the answer to {path} has no id")
-    return found
-
-
-async def in_drive(ctx: Context, tenant: Tenant, token: Token, drive: str, words: str) -> Hits:
+async def in_drive(door: Door, drive: Drive, words: str) -> Hits:
     """Yield pages of what a drive's own search finds for words of a file's name or content, within an open step.
 
     Raises:
@@ -103,17 +96,19 @@ async def in_drive(ctx: Context, tenant: Tenant, token: Token, drive: str, words
 
     """
     quoted = segment(words.replace("'", "''"))
-    path = f"/drives/{segment(drive)}/root/search(q='{quoted}')"
+    path = f"/drives/{drive.key}/root/search(q='{quoted}')"
     query = (("$select", _SHOWN), ("$top", str(PAGE_HITS)))
-    async with aclosing(each_page(ctx, tenant, token, Service.FILES, path, query=query, units=IN_DRIVE_UNITS)) as turned:
+    pages = each_page(door.ctx, door.tenant, door.token, Service.FILES, path, query=query, units=IN_DRIVE_UNITS)
+    async with aclosing(pages) as turned:
         async for page in turned:
             yield tuple(map(_hit, page))
 
 
-async def everywhere(ctx: Context, tenant: Tenant, token: Token, text: str, region: str) -> Hits:
+async def everywhere(door: Door, text: str, region: str, *, private: bool = False) -> Hits:
     """Yield pages of what Microsoft Search finds for a query in the keyword query language, within an open step.
 
-    `region` is where the tenant's data lies, as an application has to say.
+    `region` is where the tenant's data lies, as an application has to say. `private`: look for what only one person can open, too, which
+    needs an index that the first such request lets Microsoft make for the tenant, in hours or days.
 
     Raises:
         Failed: as `graph.call`; CONTENT_MISMATCH where the answer is none to a search, APP_CONFIG where the region is not the tenant's.
@@ -121,11 +116,11 @@ async def everywhere(ctx: Context, tenant: Tenant, token: Token, text: str, regi
 
     """
     for page in range(MOST_PAGES):
-        body = {"requests": [_request(text, region, page * PAGE_HITS)]}
+        request = _request(text, region, page * PAGE_HITS) | (_PRIVATE_TOO if private else {})
         try:
-            answer = await call(ctx, tenant, token, Service.GRAPH, "POST", "/search/query", body=body)
+            answer = await call(door.ctx, door.tenant, door.token, Service.GRAPH, "POST", "/search/query", body={"requests": [request]})
         except Failed as failed:
-            raise _explained(ctx, failed, region) from failed
+            raise _explained(door.ctx, failed, region) from failed
         container = _container(answer.data)
         yield tuple(_hit(_members(hit).get("resource")) for hit in container.get("hits") or ())
         if container.get("moreResultsAvailable") is not True:
@@ -152,7 +147,6 @@ def _request(text: str, region: str, first: int) -> dict[str, Any]:
         "from": first,
         "size": PAGE_HITS,
         "region": region,
-        "sharePointOneDriveOptions": _PRIVATE_TOO,
     }
 
 

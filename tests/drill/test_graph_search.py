@@ -172,6 +172,37 @@ async def test_an_app_needs_permission_for_files(client: Client, permission: str
     assert reply.status == 403
 
 
+async def test_an_app_finds_what_is_one_persons_alone_only_where_it_asks_for_it(client: Client) -> None:
+    client.world.of(Index).lag = 0
+    own = client.world.of(Sites).personal[client.sender.id]
+    await client.ask("PUT", f"/drives/{own.id}/root:/diary.txt:/content", *FILES, content=b"private")
+    asked = [
+        {},
+        {"includeContent": "sharedContent"},
+        {"includeContent": "privateContent"},
+        {"includeContent": "sharedContent,privateContent"},
+    ]
+    found = [(await everywhere(client, "diary", sharePointOneDriveOptions=options))["total"] for options in asked]
+    assert found == [0, 0, 1, 1]
+
+
+async def test_sites_that_were_granted_one_by_one_are_not_searched(client: Client) -> None:
+    drive = client.world.of(Sites).probe_drive
+    reply = await client.ask("GET", f"/drives/{drive.id}/root/search(q='canary')", "Sites.Selected")
+    assert reply.status == 403
+
+
+async def test_a_hit_tells_of_the_file_as_the_index_read_it(client: Client) -> None:
+    await put(client, "note.txt", b"alpha")
+    client.clock.forward(LAG)
+    await put(client, "note.txt", b"alphabet")
+    told = (await everywhere(client, "alpha"))["hits"][0]["resource"]
+    drive = client.world.of(Sites).probe_drive
+    lies = (await client.ask("GET", f"/drives/{drive.id}/root:/note.txt", *FILES)).body
+    assert (told["id"], told["size"], lies["size"]) == (lies["id"], 5, 8)
+    assert told["lastModifiedDateTime"] < lies["lastModifiedDateTime"]
+
+
 @pytest.mark.parametrize(
     ("folder", "found"), [("", ["canary.bin", "fogbell-canary.txt"]), ("probe", ["canary.bin", "fogbell-canary.txt"]), ("empty", [])]
 )

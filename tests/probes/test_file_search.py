@@ -26,7 +26,7 @@ from tests.probes.tenants import among, simulated
 
 FILE = CANARY.rpartition("/")[2]
 SITE = {"site": "https://contoso.sharepoint.com/sites/Probe"}
-USUAL: dict[str, Any] = {"drive": SITE, "file": FILE, "region": "NAM"}
+USUAL: dict[str, Any] = {"drive": SITE, "document": FILE, "region": "NAM"}
 on_one_loop = pytest.mark.asyncio(loop_scope="module")
 
 
@@ -92,7 +92,7 @@ async def test_one_search_alone_is_made_and_a_known_drive_is_not_asked_for(throu
 async def test_a_name_is_found_whatever_is_in_it(named: str, here: Here) -> None:
     if named != FILE.upper():
         here.put(named)
-    run = await here.run(file=named)
+    run = await here.run(document=named)
     assert run.message == ""
     assert told(run, "rank") == {"drive": 1, "query": 1}
 
@@ -101,41 +101,42 @@ async def test_a_name_is_found_whatever_is_in_it(named: str, here: Here) -> None
 async def test_words_of_the_content_find_it_and_all_hits_count(here: Here) -> None:
     for number in range(3):
         here.put(f"several/{number}.txt", "halyards")
-    run = await here.run(words="halyards", file="1.txt", expect_hits=3)
+    run = await here.run(words="halyards", document="1.txt", expect_hits=3)
     assert (run.message, told(run, "hits"), told(run, "rank")) == ("", {"drive": 3, "query": 3}, {"drive": 2, "query": 2})
 
 
 @on_one_loop
 async def test_somebodys_onedrive_is_searched_too(here: Here) -> None:
     here.put("logbook-of-one.txt", whose=here.world.people[0].id)
-    run = await here.run(drive={"user": here.world.people[0].upn}, file="logbook-of-one.txt")
-    assert run.message == ""
+    settings: dict[str, Any] = {"drive": {"user": here.world.people[0].upn}, "document": "logbook-of-one.txt"}
+    runs = [await here.run(**settings, private_content=private) for private in (True, False)]
+    assert [(run.failed_step, run.reason) for run in runs] == [("", None), ("query", Reason.MISSING_HIT)]
 
 
 @on_one_loop
 async def test_a_file_of_the_same_name_elsewhere_is_not_the_document(here: Here) -> None:
     here.put("same-name.txt", whose=here.world.people[0].id)
-    run = await here.run(file="same-name.txt", through=["query"])
+    run = await here.run(document="same-name.txt", through=["query"], private_content=True)
     assert (run.failed_step, run.reason, told(run, "hits")) == ("query", Reason.MISSING_HIT, {"query": 1})
 
 
 @on_one_loop
 async def test_the_document_can_be_told_by_its_id(here: Here) -> None:
     wanted, other = here.put("twins/a/twin.txt"), here.put("twins/b/twin.txt")
-    assert [told(await here.run(file="twin.txt", item=item), "rank") for item in (wanted, other)] == [
+    assert [told(await here.run(document="twin.txt", item=item), "rank") for item in (wanted, other)] == [
         {"drive": 1, "query": 1},
         {"drive": 2, "query": 2},
     ]
-    assert (await here.run(file="twin.txt", item="01NOBODY")).reason is Reason.MISSING_HIT
+    assert (await here.run(document="twin.txt", item="01NOBODY")).reason is Reason.MISSING_HIT
 
 
 @on_one_loop
 async def test_a_document_on_a_later_page_is_found_and_one_that_slid_too_far_down_is_missing(here: Here) -> None:
     for number in range(160):
         here.put(f"fleet/ship-{number:03}.txt", "trawler")
-    near = await here.run(words="trawler", file="ship-120.txt")
+    near = await here.run(words="trawler", document="ship-120.txt")
     assert (near.message, told(near, "rank"), told(near, "hits")) == ("", {"drive": 121, "query": 121}, {"drive": 150, "query": 150})
-    far = await here.run(words="trawler", file="ship-155.txt")
+    far = await here.run(words="trawler", document="ship-155.txt")
     assert (far.failed_step, far.reason, told(far, "hits")) == ("drive_search", Reason.MISSING_HIT, {"drive": 150})
     assert far.message == "ship-155.txt is not among 150 hits"
 
@@ -159,10 +160,10 @@ FAILURES: list[Any] = [
     pytest.param(wrong(Http((404,)), "drive"), {}, "drive", Reason.NOT_FOUND, id="no drive"),
     pytest.param(wrong(Http((503,)), "site"), {}, "drive", Reason.HTTP_5XX, id="sites are down"),
     pytest.param(wrong(Tcp("reset")), {}, "drive_search", Reason.CONNECTION_RESET, id="reset"),
-    pytest.param(wrong(Drip()), {"deadline": 0.4}, "drive_search", Reason.TIMEOUT, id="never an answer"),
-    pytest.param(wrong(Drip(20)), {"through": ["query"], "deadline": 0.4}, "query", Reason.TIMEOUT, id="slow drip"),
+    pytest.param(wrong(Drip()), {"deadline": 0.8}, "drive_search", Reason.TIMEOUT, id="never an answer"),
+    pytest.param(wrong(Drip(20)), {"through": ["query"], "deadline": 0.8}, "query", Reason.TIMEOUT, id="slow drip"),
     pytest.param(None, {"region": "EUR"}, "query", Reason.APP_CONFIG, id="another region"),
-    pytest.param(None, {"file": "nobody-wrote-this.txt"}, "drive_search", Reason.MISSING_HIT, id="not there"),
+    pytest.param(None, {"document": "nobody-wrote-this.txt"}, "drive_search", Reason.MISSING_HIT, id="not there"),
     pytest.param(None, {"expect_hits": 2}, "drive_search", Reason.MISSING_HIT, id="fewer hits"),
     pytest.param(None, {"expect_hits": 2, "through": ["query"]}, "query", Reason.MISSING_HIT, id="fewer hits anywhere"),
     pytest.param(None, {"drive": {"site": f"{SITE['site']}X"}}, "drive", Reason.NOT_FOUND, id="no site"),
@@ -234,7 +235,7 @@ async def test_the_permission_that_is_asked_for_is_enough(drive: dict[str, str],
     before = {role for roles in directory.apps[here.world.app_id].roles.values() for role in roles}
     needs = probe.permissions(probe.settings.model_validate(USUAL | {"drive": drive}))
     directory.grant(here.world.app_id, [need.name for need in needs])
-    run = await here.run(drive=drive, shared=among(here.tenant))
+    run = await here.run(drive=drive, private_content="user" in drive, shared=among(here.tenant))
     directory.grant(here.world.app_id, before)
     assert (run.message, "missing_permissions" in dict(run.evidence)) == ("", False)
 
@@ -321,8 +322,8 @@ async def test_pages_end_even_where_the_service_has_no_end() -> None:
         ({"drive": {}}, "exactly one of site, user and id"),
         ({"drive": {**SITE, "id": "D"}}, "exactly one of site, user and id"),
         ({"drive": {"site": "contoso.sharepoint.com"}}, "does not begin with"),
-        ({"file": "probe/canary.txt"}, "is no name of a file"),
-        ({"file": 'a"b'}, "is no name of a file"),
+        ({"document": "probe/canary.txt"}, "is no name of a file"),
+        ({"document": 'a"b'}, "is no name of a file"),
         ({"words": " "}, "pattern"),
         ({"through": []}, "at least 1"),
         ({"expect_hits": 0}, "greater than or equal to 1"),

@@ -82,8 +82,9 @@ def _found(world: World, call: Call, request: dict[str, Any], text: str) -> list
     _admit(world, call, request, kinds)
     if kinds == {"message"}:
         return [_letter_hit(box, message) for box, message in _some(world, _letters(world, call, text))]
-    reach = _reach(world, call)
-    return [_hit(each, kinds) for each in _some(world, world.of(Index).find(parsed(text))) if reach is None or each.drive_id in reach]
+    reach = _reach(world, call, request)
+    found = [each for each in world.of(Index).find(parsed(text)) if each.drive_id in reach]
+    return [_hit(each, kinds) for each in _some(world, found)]
 
 
 def _admit(world: World, call: Call, request: dict[str, Any], kinds: set[str]) -> None:
@@ -100,18 +101,19 @@ def _admit(world: World, call: Call, request: dict[str, Any], kinds: set[str]) -
 def _check_region(world: World, region: object) -> None:
     if not region:
         raise GraphError(400, "BadRequest", "SearchRequest Invalid (Region is required when request with application permission.)")
-    only = GEOGRAPHIES.get(world.region, "NAM")
+    only = GEOGRAPHIES.get(world.home, "NAM")
     if region != only:
         raise GraphError(
             400, "BadRequest", f"SearchRequest Invalid (Requested region {region} is not found. Only valid region(s) is/are {only}.)"
         )
 
 
-def _reach(world: World, call: Call) -> frozenset[str] | None:
-    """Give the drives a caller's hits may come from; None for all. People see their own and those of sites."""
+def _reach(world: World, call: Call, request: dict[str, Any]) -> frozenset[str]:
+    """Give the drives a caller's hits may come from. People see their own and those of sites, apps those they ask for."""
     sites = world.of(Sites)  # which also fills the index, where this is the world's first call
     if call.caller.user_id is None:
-        return None
+        wanted = str(members(request.get("sharePointOneDriveOptions")).get("includeContent") or "sharedContent").split(",")
+        return frozenset(each.id for each in sites.drives.values() if ("sharedContent" if each.site else "privateContent") in wanted)
     own = sites.personal.get(call.caller.user_id)
     return frozenset(each.id for each in sites.drives.values() if each.site or each is own)
 
