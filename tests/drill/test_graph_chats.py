@@ -3,7 +3,6 @@ from typing import Any
 
 import pytest
 
-from agent.drill.graph.chats import Chats
 from agent.drill.graph.members import Licences
 from agent.drill.graph.moments import moment
 from agent.drill.world import Person
@@ -187,7 +186,7 @@ async def test_a_deleted_chat_is_gone(client: Client) -> None:
 
 async def test_somebody_without_a_licence_neither_reads_nor_writes(client: Client) -> None:
     name = await two(client)
-    client.world.of(Chats).unlicensed.add(client.world.people[0].id)
+    client.world.of(Licences).missing.add(client.world.people[0].id)
     refused = await send(client, name)
     assert (refused.status, refused.code) == (403, "Forbidden")
     assert (await client.ask("GET", f"/chats/{name}/messages", READ, by=client.world.people[0])).status == 403

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from agent.drill.graph.meetings import EVERYBODY, Meetings
+from agent.drill.graph.members import Licences
 from agent.drill.graph.throttle import LIMITS, Limit, Throttle
 from agent.drill.hosting import serve_sites
 from agent.drill.join import join_site
@@ -109,7 +110,7 @@ async def test_what_is_no_join_link_is_not_answered(client: Client, method: str,
 
 async def test_somebody_without_a_licence_has_no_meetings(client: Client) -> None:
     first, second, *_ = client.world.people
-    client.world.of(Meetings).unlicensed.add(first.id)
+    client.world.of(Licences).missing.add(first.id)
     refused = await client.ask("POST", meetings(client), WRITE, body=BODY)
     assert (refused.status, refused.code) == (403, "Forbidden")
     assert (await client.ask("POST", "/me/onlineMeetings", WRITE_AS, by=first, body={})).status == 403

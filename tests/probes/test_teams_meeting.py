@@ -17,6 +17,7 @@ from agent.drill.entra.directory import GRAPH, Directory
 from agent.drill.entra.site import login_site
 from agent.drill.faults import Drip, Fault, Http, Where
 from agent.drill.graph.meetings import EVERYBODY, Meeting, Meetings
+from agent.drill.graph.members import Licences
 from agent.drill.hosting import Site, serve_sites
 from agent.drill.join import join_site
 from agent.drill.world import World
@@ -102,7 +103,7 @@ async def here(place: tuple[World, Tenant, Door], tmp_path: Path) -> AsyncIterat
     world.faults.set()
     state = world.of(Meetings)
     state.meetings, state.policies = {}, {(world.app_id, EVERYBODY)}
-    state.unlicensed.clear()
+    world.of(Licences).missing.clear()
     app.roles[GRAPH], app.scopes[GRAPH] = roles, scopes
     door.page = door.usual
     door.asked.clear()
@@ -112,16 +113,12 @@ BY: dict[str, dict[str, Any]] = {"app": {}, "user": {"organiser": ME}}
 """What the settings say more where the application makes the meeting, or a user."""
 
 
-def steps(run: Run) -> list[str]:
-    return [step.name for step in run.steps]
-
-
 @on_one_loop
 @pytest.mark.parametrize("who", ["app", "user"])
 async def test_a_meeting_is_made_read_looked_in_on_and_removed(here: Here, who: str) -> None:
     run = await here.run(**BY[who])
     assert (run.outcome, run.message, run.cleanup_failed) == (Outcome.OK, "", False)
-    assert steps(run) == ["token", "create", "read", "join", "cleanup"]
+    assert [step.name for step in run.steps] == ["token", "create", "read", "join", "cleanup"]
     assert (here.there, here.outstanding) == ({}, ())
     teams = here.world.address("teams")
     assert dict(run.evidence)["join"] == f"302 from {teams}, 200 from {teams}"
@@ -187,7 +184,7 @@ def _no_policy(here: Here) -> None:
 
 
 def _no_licence(here: Here) -> None:
-    here.world.of(Meetings).unlicensed = {here.world.people[0].id}
+    here.world.of(Licences).missing.add(here.world.people[0].id)
 
 
 def joined_at(status: int, location: str | None = None) -> Callable[[Here], None]:
@@ -301,8 +298,9 @@ async def test_the_permission_it_asks_for_is_enough_to_run_and_to_clear_up(here:
 
 @on_one_loop
 async def test_what_a_run_left_that_was_ended_is_removed_and_nothing_else(here: Here) -> None:
+    await here.run()
     here.fail(Drip(0), "meeting_get")
-    run = await here.run(deadline=0.5)
+    run = await here.run(deadline=1.0)
     assert (run.failed_step, run.reason, len(here.outstanding)) == ("read", Reason.TIMEOUT, 1)
     here.world.faults.set()
     (ours,) = here.there.values()
@@ -314,8 +312,9 @@ async def test_what_a_run_left_that_was_ended_is_removed_and_nothing_else(here: 
 
 @on_one_loop
 async def test_a_meeting_of_which_nobody_knows_whether_it_was_made_is_said_to_end_by_itself(here: Here) -> None:
+    await here.run()
     here.fail(Drip(0), "meeting_create")
-    run = await here.run(deadline=0.5)
+    run = await here.run(deadline=1.0)
     assert (run.failed_step, run.reason, len(here.outstanding)) == ("create", Reason.TIMEOUT, 1)
     here.world.faults.set()
     ctx = await here.clear()

@@ -1,5 +1,6 @@
 """A message in a chat, sent, read back and deleted: against the simulated tenant, and against answers no tenant should give."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from agent.drill.entra.directory import GRAPH, Directory
 from agent.drill.faults import Drip, Fault, Http, Where
 from agent.drill.graph.chats import Chat, Chats, Message
+from agent.drill.graph.members import Licences
 from agent.drill.world import Person, World
 from probes.core.context import Shared
 from probes.core.contract import Outcome, Run
@@ -25,6 +27,7 @@ from tests.fakes.graph import shared as sharing
 from tests.probes.once import once
 from tests.probes.signed_in import clear, sign_in
 from tests.probes.tenants import among, simulated
+from tests.probes.test_mail_roundtrip_killed import Telling
 
 on_one_loop = pytest.mark.asyncio(loop_scope="module")
 TAG = "0123456789abcdef" * 2
@@ -57,6 +60,19 @@ class Here:
 
     def fail(self, effect: Any, operation: str) -> None:
         self.world.faults.set(Fault(effect, Where(operations=frozenset({operation}))))
+
+    async def killed(self, operation: str) -> None:
+        """Run until the tenant does this without answering, and end there, as an agent that is killed does."""
+        faults, stored = Telling(self.world.now), asyncio.Event()
+        self.world.faults, self.chat.messages = faults, Altered(lambda _: stored.set() is None)
+        self.fail(Drip(0), operation)
+        run = asyncio.create_task(self.run(deadline=60))
+        async with asyncio.timeout(30):
+            await faults.hit.wait()
+            await stored.wait()
+        run.cancel()
+        await asyncio.wait({run})
+        faults.set()
 
     def say(self, text: str, person: int = 0) -> Message:
         """Let somebody write something."""
@@ -202,7 +218,7 @@ async def test_too_many_calls_of_ours_say_nothing_of_teams(here: Here) -> None:
 
 @on_one_loop
 async def test_a_user_without_a_licence_is_told_from_one_without_permission(here: Here) -> None:
-    unlicensed = here.world.of(Chats).unlicensed
+    unlicensed = here.world.of(Licences).missing
     unlicensed.add(here.world.people[0].id)
     run = await here.run()
     unlicensed.clear()
@@ -247,9 +263,7 @@ async def test_a_permission_that_lacks_is_named(here: Here, granted: set[str], s
 async def test_the_permissions_it_asks_for_are_enough_to_run_and_to_clear_up(here: Here) -> None:
     scopes = here.world.of(Directory).apps[here.world.app_id].scopes
     before, scopes[GRAPH] = scopes[GRAPH], {need.name for need in PROBE.permissions(TeamsMessage(chat=here.chat.id))}
-    here.fail(Drip(0), "message_send")
-    await here.run(deadline=0.5)
-    here.world.faults.set()
+    await here.killed("message_send")
     await here.clear()
     run = await here.run()
     scopes[GRAPH] = before
@@ -257,13 +271,18 @@ async def test_the_permissions_it_asks_for_are_enough_to_run_and_to_clear_up(her
 
 
 @on_one_loop
+async def test_the_deadline_ends_a_step_that_hangs_and_leaves_the_message_to_the_ledger(here: Here) -> None:
+    await here.run()
+    here.fail(Drip(0), "message_get")
+    run = await here.run(deadline=1.0)
+    assert (run.failed_step, run.reason, len(here.outstanding)) == ("read_back", Reason.TIMEOUT, 1)
+
+
+@on_one_loop
 @pytest.mark.parametrize("operation", ["message_send", "message_get", "message_delete"])
 async def test_what_a_run_left_that_was_ended_is_cleared_up_and_nothing_else(here: Here, operation: str) -> None:
-    here.fail(Drip(0), operation)
-    run = await here.run(deadline=0.5)
-    assert operation == "message_delete" or (run.outcome, run.reason) == (Outcome.FAILED, Reason.TIMEOUT)
+    await here.killed(operation)
     assert len(here.outstanding) == 1
-    here.world.faults.set()
     kept = [here.say(text, person) for text, person in (("Good morning", 1), (text_of("one", TAG), 0), ("What is this?", 0))]
     ctx = await here.clear()
     assert (len(here.outstanding), ctx.cleanup_failed) == (0, False)
@@ -318,9 +337,9 @@ async def test_a_message_that_is_gone_when_it_is_to_be_deleted_is_deleted(here: 
 @on_one_loop
 async def test_two_agents_in_one_chat_leave_each_others_messages_alone(here: Here) -> None:
     other = replace(here, shared=replace(here.shared, ledger=MemoryLedger(), parts=dict(here.shared.parts)))
-    here.fail(Drip(0), "message_get")
-    await here.run(deadline=0.5)
-    await other.run(deadline=0.5)
+    here.fail(Http((503,)), "message_delete")
+    for agent in (here, other):
+        await agent.run()
     here.world.faults.set()
     assert len(here.there) == 2
     await other.clear()

@@ -57,8 +57,6 @@ class Chats:
     def __init__(self, world: World) -> None:
         self._world = world
         self.chats: dict[str, Chat] = {}
-        self.unlicensed: set[str] = set()
-        """Object ids of people who may not use Teams: they have no licence."""
         self._latest = 0
 
     def opened(self, call: Call) -> Chat:
@@ -68,8 +66,9 @@ class Chats:
             GraphError: 404 where there is none; 403 to a person outside it, or without a licence.
 
         """
-        if call.caller.user_id in self.unlicensed:
-            raise GraphError(403, "Forbidden", "Failed to get license information for the user. Ensure user has a valid license.")
+        by = self._world.person(call.caller.user_id or "")
+        if by is not None:
+            self._world.of(Licences).check(by)
         chat = self.chats.get(call.path["chat-id"])
         if chat is None:
             raise GraphError(404, "NotFound", "Chat does not exist.")

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 from agent.drill.graph.frame import Answer, Call, GraphError, Operation
-from agent.drill.graph.members import caller
+from agent.drill.graph.members import Licences, caller
 from agent.drill.graph.moments import moment, seconds_of
 from agent.drill.graph.odata import entity
 from agent.drill.world import Person, World
@@ -41,8 +41,6 @@ class Meetings:
         self.meetings: dict[str, Meeting] = {}
         self.policies: set[tuple[str, str]] = {(world.app_id, EVERYBODY)}
         """Application access policies: (app id, user id or `EVERYBODY`)."""
-        self.unlicensed: set[str] = set()
-        """Object ids of people who may not call meetings: they have no licence for Teams."""
 
 
 def _organizer(world: World, call: Call) -> Person:
@@ -67,8 +65,7 @@ def _organizer(world: World, call: Call) -> Person:
 
 
 def _licensed(world: World, person: Person) -> Person:
-    if person.id in world.of(Meetings).unlicensed:
-        raise GraphError(403, "Forbidden", "Failed to get license information for the user. Ensure user has a valid license.")
+    world.of(Licences).check(person)
     return person
 
 
