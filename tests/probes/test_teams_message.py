@@ -64,7 +64,7 @@ class Here:
     async def killed(self, operation: str) -> None:
         """Run until the tenant does this without answering, and end there, as an agent that is killed does."""
         faults, stored = Telling(self.world.now), asyncio.Event()
-        self.world.faults, self.chat.messages = faults, Altered(lambda _: stored.set() is None)
+        self.world.faults, self.chat.messages = faults, Altered(_told_to(stored))
         self.fail(Drip(0), operation)
         run = asyncio.create_task(self.run(deadline=60))
         async with asyncio.timeout(30):
@@ -143,6 +143,14 @@ def _cut(message: Message) -> bool:
 def _from_another(person: Person) -> Callable[[Message], bool]:
     def change(message: Message) -> bool:
         message.sender = person
+        return True
+
+    return change
+
+
+def _told_to(event: asyncio.Event) -> Callable[[Message], bool]:
+    def change(_: Message) -> bool:
+        event.set()
         return True
 
     return change
