@@ -110,7 +110,12 @@ async def test_one_member_can_be_asked_for(client: Client) -> None:
 async def test_consent_for_one_team_opens_that_one_to_the_app_alone(client: Client) -> None:
     team, harbour = await probe_team(client), next(each.id for each in client.world.of(Teams).teams.values() if each.name == "Harbour")
     client.world.of(Consents).give(client.world.app_id, team, ["TeamMember.Read.Group"])
-    asks = [(team, {}), (harbour, {}), (team, {"by": client.world.people[0]}), (team, {"app_id": "another"})]
+    asks: list[tuple[str, dict[str, Any]]] = [
+        (team, {}),
+        (harbour, {}),
+        (team, {"by": client.world.people[0]}),
+        (team, {"app_id": "another"}),
+    ]
     replies = [await client.ask("GET", f"/teams/{where}/members", "User.Read.All", **who) for where, who in asks]
     assert [reply.status for reply in replies] == [200, 403, 403, 403]
     assert (await client.ask("POST", f"/teams/{team}/members", "User.Read.All", body={})).status == 403

@@ -368,6 +368,12 @@ async def test_a_good_run_makes_four_calls_and_names_the_membership_as_it_was_to
     assert [need.targets for need in probe.permissions(settings)] == [(), (TEAM,)]
 
 
+@pytest.mark.parametrize(("kind", "floor"), [("teams_read", 300.0), ("teams_chat_create", 900.0), ("teams_member", 900.0)])
+def test_teams_is_not_asked_more_often_than_its_terms_bear(kind: str, floor: float) -> None:
+    probe = REGISTRY[kind]
+    assert (probe.floor, probe.interval) == (floor, 900.0 if kind == "teams_read" else 21_600.0)
+
+
 @pytest.mark.parametrize("change", [{"user": "alex@contoso.example"}, {"team": "Probes"}, {"team": None}], ids=str)
 def test_ids_are_wanted(change: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
