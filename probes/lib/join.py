@@ -6,10 +6,10 @@ Whoever gets as far as the page that asks how to join, or as Microsoft's sign-in
 from http import HTTPStatus
 
 from probes.core.context import Context
-from probes.core.contract import Failed
+from probes.core.contract import Failed, Stopped
 from probes.core.reasons import Reason
-from probes.lib.http import Request, Wanted, fetch
-from probes.lib.http_expect import judge_status
+from probes.lib.http import Request, Response, Wanted, fetch
+from probes.lib.http_expect import judge_status, tell_wrong
 from probes.lib.proxy import route_to
 from probes.lib.sign_in import REDIRECTS, fits, is_sign_in_host
 from probes.lib.tenant import Tenant
@@ -26,6 +26,8 @@ MOST_REDIRECTS = 5
 
 _OK = int(HTTPStatus.OK)
 _BEGINNING = Wanted(keep=False)
+_TOLD = ("server", "date", "retry-after", "x-msedge-ref", "x-azure-ref", "x-ms-correlation-id")
+# What says which front end answered, for a ticket.
 
 
 def link_of(link: object, tenant: Tenant, more: tuple[str, ...]) -> Url:
@@ -66,13 +68,21 @@ async def follow(ctx: Context, tenant: Tenant, url: Url, more: tuple[str, ...]) 
         seen.append(f"{response.status} from {url.authority}")
         ctx.evidence("join", ", ".join(seen))
         if response.status not in REDIRECTS:
-            judge_status(response, ((_OK, _OK),))
+            _judge(ctx, response)
             return
         url = _target(url, response.header("location"), response.status)
         if not _is_teams(url, tenant, more):
             _judge_sign_in(url, tenant, response.status)
             return
     raise Failed(Reason.HTTP_REDIRECT, f"the join link was redirected more than {MOST_REDIRECTS} times", code=str(response.status))
+
+
+def _judge(ctx: Context, response: Response) -> None:
+    try:
+        judge_status(response, ((_OK, _OK),))
+    except Stopped:
+        tell_wrong(ctx, response, _TOLD)
+        raise
 
 
 def _target(base: Url, location: str | None, status: int) -> Url:

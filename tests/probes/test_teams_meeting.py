@@ -140,9 +140,6 @@ async def test_a_meeting_is_short_and_says_what_it_is(here: Here) -> None:
     assert meeting.end - meeting.start == 900.0
     assert abs(meeting.start - here.world.now()) < 60
     assert meeting.subject == subject_of("one", here.outstanding[0].id)
-
-
-def test_a_subject_says_what_it_is_who_made_it_and_which_it_is() -> None:
     assert all(part in subject_of("meeting in Bonn", TAG) for part in ("Test meeting of Fogbell", "probe meeting in Bonn", f"[{TAG}]"))
 
 
@@ -187,13 +184,13 @@ def _no_licence(here: Here) -> None:
     here.world.of(Licences).missing.add(here.world.people[0].id)
 
 
-def joined_at(status: int, location: str | None = None) -> Callable[[Here], None]:
-    """Let the join link be answered so; `{teams}` in the location is where meetings are joined, `{path}` what was asked."""
+def joined_at(status: int, location: str | None = None, **fields: str) -> Callable[[Here], None]:
+    """Let the join link be answered so; `{path}` in the location is what was asked."""
 
     def prepare(here: Here) -> None:
         async def page(request: web.BaseRequest) -> web.StreamResponse:
-            there = None if location is None else location.format(teams=here.world.url("teams"), path=request.path_qs)
-            return web.Response(status=status, headers={} if there is None else {"Location": there})
+            there = {} if location is None else {"Location": location.format(path=request.path_qs)}
+            return web.Response(status=status, headers={**there, **fields})
 
         here.door.page = page
 
@@ -236,6 +233,13 @@ async def test_what_fails_is_told_by_step_and_reason(here: Here, prepare: Callab
     run = await here.run()
     assert run.outcome is Outcome.FAILED
     assert (run.failed_step, run.reason, run.code, len(here.outstanding)) == told
+
+
+@on_one_loop
+async def test_a_join_page_that_is_down_is_told_with_who_answered(here: Here) -> None:
+    joined_at(503, **{"X-MSEdge-Ref": "Ref A: 1"})(here)
+    evidence = dict((await here.run()).evidence)
+    assert (evidence["join"], evidence["header_x-msedge-ref"]) == (f"503 from {here.world.address('teams')}", "Ref A: 1")
 
 
 @on_one_loop
