@@ -54,8 +54,9 @@ Other reasons: `not_found` in the step drive when there is no such site, person 
 `content_mismatch` when an answer is none to a search.
 
 Nothing is written. The application permission Sites.Read.All is needed for a site; Files.Read.All is enough for a drive that is named by
-its user or its id. Sites.Selected does not cover search, says Microsoft. A run costs two calls for the drive (none where its id is given)
-and one for each search, together 5 resource units of SharePoint.
+its user or its id. Sites.Selected does not cover search, says Microsoft. A run costs two calls for the drive of a site, one for a user's
+and none where the id is given, and one for each search: 4 resource units of SharePoint, and a call to Microsoft Search, whose limit is
+not published. A search that fails ends the run; to have both told at any time, make two probes with one `through` each.
 """
 
 from contextlib import nullcontext

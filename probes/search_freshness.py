@@ -40,15 +40,16 @@ State: there is none besides the file, so a restart changes nothing. Agents and 
 first finds the newest word an hour old overwrites the file, on condition that it has not changed since (If-Match), and the others find
 that somebody else has.
 
-The file stays between runs: one that is deleted each time would fill the recycle bin, and search would not know the next one. So it is one
-thing outstanding on the ledger of `state_dir`, and goes, to the recycle bin, when the probe is no longer configured, unless another agent
-was the last to write it. Each time it is overwritten makes a version, 24 a day: let the library's settings keep few of them. Nothing else
-is created, and a crash leaves nothing besides.
+The file stays between runs: one that is deleted each time would fill the recycle bin, and search would not know the next one. So it is
+one thing outstanding on the ledger of `state_dir`, and goes, to the recycle bin, when the probe is no longer configured, unless another
+agent or probe was the last to write it. Each time it is overwritten makes a version, 24 a day: let the library's settings keep few of
+them. Nothing else is created, and a crash leaves nothing besides.
 
 Clocks: age and wait are told by the clock of Microsoft's servers alone.
 
-It looks every 15 minutes, and every 5 at most often: fresher figures than that no index gives. A run costs 6 to 15 calls and 7 to 23 of
-SharePoint's resource units, most of the time the smaller.
+It looks every 15 minutes, and not more often than every 5 unless told to in so many words: an index that lags by minutes says nothing new
+within one. The write, which costs most and leaves a version, is once an hour whatever the interval. A run costs 6 calls and as many of
+SharePoint's resource units where search knows the newest word, 13 calls and 20 units at most.
 
 For a site it needs the application permission Sites.Read.All, as search knows no narrower one, and Sites.Selected with the role write for
 that site; for somebody's OneDrive Files.ReadWrite.All.
