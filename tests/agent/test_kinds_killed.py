@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +50,15 @@ class Told(Faults):
 
 def inventory(world: World) -> dict[str, list[str]]:
     """Return what lies in the tenant that a probe could have put there, and what people would see of it."""
-    now = world.now()
     boxes = world.of(Post).mailboxes.values()
     return {
         "letters": [each.letter.subject for box in boxes for each in box.messages.values() if each.folder != "recoverableitemspurges"],
         "events": [event.id for events in world.of(Calendars).events.values() for event in events],
         "messages": [one.content for chat in world.of(Chats).chats.values() for one in chat.messages.values() if one.deleted is None],
         "meetings": list(world.of(Meetings).meetings),
-        "members": [f"{team.name}: {one.person.upn}" for team in world.of(Teams).teams.values() for one in team.members if one.until > now],
+        "members": [
+            f"{team.name}: {one.person.upn}" for team in world.of(Teams).teams.values() for one in team.members if one.until == inf
+        ],
         "files": [item.name for drive in world.of(Sites).drives.values() for item in drive.items.values()],
     }
 
