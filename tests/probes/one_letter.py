@@ -1,12 +1,13 @@
 """One run of a mail probe in a process of its own, with the agent's ledger on disk: what a test can kill at any moment.
 
-`python -m tests.probes.one_letter STATE_DIR TENANT_JSON SETTINGS_JSON [KIND]` prints how the run ended.
+`python -m tests.probes.one_letter STATE_DIR TENANT_JSON SETTINGS_JSON [KIND]` runs it; a test that wants to know how it
+ends calls `once`.
 """
 
 import asyncio
-import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from agent.job import Job
 from agent.runner import of_this_machine, run_once
@@ -16,8 +17,8 @@ from probes.lib.tenant import Tenant
 from tests.lib.signing_in import inline
 
 
-async def main(state_dir: str, tenant: str, settings: str, kind: str = "mail_roundtrip") -> None:
-    """Run once."""
+async def once(state_dir: str, tenant: str, settings: str, kind: str = "mail_roundtrip") -> dict[str, Any]:
+    """Run once, with the ledger in this folder, and say how it ended and what is left on the ledger."""
     state = State(Path(state_dir))
     await state.open()
     shared = of_this_machine(inline, {"contoso": Tenant.model_validate_json(tenant)}, state_dir, state)
@@ -26,8 +27,8 @@ async def main(state_dir: str, tenant: str, settings: str, kind: str = "mail_rou
     run = await run_once(Job("mail", kind, probe, checked, 300.0, 20.0, probe.place(checked), tenant="contoso"), shared)
     left = [kept.fact("state") for kept in state.outstanding("mail")]
     await state.close()
-    print(json.dumps({"outcome": run.outcome, "message": run.message, "cleanup_failed": run.cleanup_failed, "outstanding": left}))  # noqa: T201 - read by a test
+    return {"outcome": run.outcome, "message": run.message, "cleanup_failed": run.cleanup_failed, "outstanding": left}
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    asyncio.run(once(*sys.argv[1:]))

@@ -196,7 +196,7 @@ async def test_clearing_away_that_fails_is_counted_and_mended_by_the_next_run(he
     here.world.faults.set(Fault(Http((500,)), DELETING))
     run = await here.once()
     assert (run.outcome, run.cleanup_failed) == (Outcome.OK, True)
-    assert here.outstanding() == ["accepted"]
+    assert here.outstanding() == ["arrived"]
     here.world.faults.set()
     run = await here.once()
     assert (run.outcome, run.cleanup_failed, here.left(), here.outstanding()) == (Outcome.OK, False, [], [])

@@ -51,11 +51,14 @@ class State(StrEnum):
     """It was accepted and had not arrived when its run ended."""
     RETURNED = "returned"
     """It came back, and its run said so."""
+    ARRIVED = "arrived"
+    """Its run has seen it; where that run was killed while clearing away, there may be nothing of it left to find."""
     COPY = "copy"
     """It has arrived and is cleared away; the sender's copy has not been seen yet."""
 
 
 _ACCEPTED = {str(State.ACCEPTED), str(State.LATE)}
+_SEEN = {str(State.ARRIVED), str(State.COPY)}
 
 
 @dataclass(slots=True)
@@ -242,7 +245,7 @@ async def _settle(ctx: Context, letter: Artefact, found: Sequence[Found], wait: 
         ctx.evidence("lost", f"{letter.id}: {'came back' if returned else 'has not arrived within a day'}")
     elif arrived and state == State.UNCERTAIN:
         ctx.evidence("arrived_all_the_same", letter.id)
-    is_over = bool(arrived) or returned or age > DAY or state == State.COPY
+    is_over = bool(arrived) or returned or age > DAY or state in _SEEN
     if is_over and age >= wait:
         await ctx.shared.ledger.strike(ctx.probe, letter.id)
     elif is_over:

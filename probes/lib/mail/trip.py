@@ -87,6 +87,7 @@ async def _send_and_find(ctx: Context, trip: Trip) -> None:
             await note(ctx, trip.letter, State.RETURNED)
             raise returned(found.report)
     trip.seen.append(found)
+    await note(ctx, trip.letter, State.ARRIVED)
     with ctx.step("seen"):
         await _look_at_all(ctx, trip, found)
     with ctx.step("headers"):

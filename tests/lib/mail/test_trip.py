@@ -149,6 +149,14 @@ async def test_an_uncertain_submission_fails_and_stays_known_until_the_letter_is
     assert is_clean(mail)
 
 
+async def test_a_letter_that_was_seen_is_never_lost_though_nothing_of_it_is_found_after_a_kill() -> None:
+    mail, seen = Mail(Office()), letter()
+    facts = (("state", "arrived"), ("accepted", repr(seen.created)))
+    await mail.ledger.record("mail", Artefact(seen.tag, "message", seen.created, facts))
+    run = await mail.once()
+    assert (run.outcome, "lost_total" in measured(run), mail.outstanding()) == (Outcome.OK, False, ())
+
+
 async def test_an_uncertain_submission_that_never_shows_is_forgotten_after_a_day_and_is_no_loss() -> None:
     mail = Mail(Office(refusal=SubmissionUncertain(Reason.CONNECTION_RESET, "gone")))
     await mail.once()
