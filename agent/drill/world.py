@@ -56,7 +56,10 @@ def _person(local: str, name: str) -> Person:
 
 
 class World:
-    """A simulated tenant. `clock` gives Unix seconds; the same seed gives the same chance."""
+    """A simulated tenant. `clock` gives Unix seconds; the same seed gives the same chance.
+
+    `region` is where faults find it; an outage may move that. `home` is where its data lie, and stays.
+    """
 
     tenant_id: str = _id("tenant")
     domain: str = "contoso.example"
@@ -65,7 +68,7 @@ class World:
     def __init__(self, *, clock: Callable[[], float] = time.time, seed: int = 1, region: str = "na") -> None:
         self.now = clock
         self.seed = seed
-        self.region = region
+        self.region = self.home = region
         # The seed makes runs repeatable: nothing here is a key.
         self.random = random.Random(seed)  # noqa: S311
         self.secret = f"drill~{UUID(int=random.Random(f'secret{seed}').getrandbits(128))}"  # noqa: S311 - the app of a make-believe tenant

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,17 +14,11 @@ from typer.testing import CliRunner
 
 from agent import demo
 from agent.__main__ import app
-from agent.config import Secrets, load
-from agent.drill.faults import Latency, StatusSource
-from agent.drill.graph.post import Post
-from agent.drill.graph.sites import CANARY, CANARY_TEXT, Sites
-from agent.drill.lossy import DROPS
-from agent.drill.outage import find, read, schedule
-from agent.drill.tenant import Tenant, tenant
-from agent.runner import of_this_machine, run_once
+from agent.config import load
+from agent.drill.outage import read
+from agent.drill.tenant import tenant
 from probes import REGISTRY
-from probes.core.contract import Outcome, Run, always
-from tests.drill.data import data_client
+from probes.core.contract import always
 from tests.processes import free_port
 
 
@@ -33,85 +26,10 @@ def command(*options: str) -> list[str]:
     return [sys.executable, "-m", "agent", *options]
 
 
-async def run_all(running: Tenant, state: Path) -> dict[str, Run]:
-    """Run every probe of the ready configuration once and return its run by name."""
-    assert "$" not in running.config.read_text()
-    configuration = load(running.config)
-    shared = of_this_machine(Secrets(configuration.secrets), configuration.tenants, str(state))
-    jobs = [replace(job, timeout=3.0 if job.kind == "mail_roundtrip" else 2.0) for job in configuration.jobs]
-    runs = await asyncio.gather(*(run_once(job, shared) for job in jobs))
-    return {run.probe: run for run in runs}
-
-
-async def failures(folder: Path, outage: str = "") -> dict[str, tuple[str | None, str | None]]:
-    """Give step and reason of what fails, while the worst phase of this outage hits everybody."""
-    async with tenant(folder) as running:
-        running.world.of(Post).delay = 0.1
-        if outage:
-            faults = [fault for fault in schedule(find(outage), 0.0) if not isinstance(fault.effect, StatusSource)]
-            worst = max(faults, key=lambda fault: fault.share).first
-            running.world.faults.set(*(replace(fault, share=1.0, first=0.0, until=4e9) for fault in faults if fault.first == worst))
-        runs = await run_all(running, folder / "state")
-    return {name: (run.failed_step, run.reason and run.reason.value) for name, run in runs.items() if run.outcome is not Outcome.OK}
-
-
-async def test_every_probe_of_the_ready_configuration_succeeds_while_nothing_is_broken(tmp_path: Path) -> None:
-    assert await failures(tmp_path) == {}
-
-
 def test_the_ready_configuration_has_a_probe_of_each_kind_of_the_tenant_and_of_no_other() -> None:
     text = Path(demo.__file__).with_name("drill").joinpath("tenant.yml").read_text()
     kinds = set(re.findall(r"(?m)^    kind: (\w+)$", text))
     assert {kind for kind, probe in REGISTRY.items() if probe.tenant is always} <= kinds
-
-
-@pytest.mark.parametrize(
-    ("outage", "noticed"),
-    [
-        (
-            "R01",
-            {
-                "mx-and-its-target": ("follow", "dns_servfail"),
-                "mail-domain": ("mx_target", "dns_servfail"),
-                "admin-centre": ("verify", "http_5xx"),
-                "purview": ("verify", "http_5xx"),
-                "defender": ("verify", "http_5xx"),
-                "mail-inside": ("transit", "mail_late"),
-                "teams-meeting": ("create", "http_5xx"),
-                "mail-inbound": ("submit", "mail_deferred"),
-                "mail-submitted": ("submit", "mail_deferred"),
-            },
-        ),
-        pytest.param(
-            "R02",
-            {"graph": ("token", "connect_timeout"), "smtp-recipient": ("connect", "connect_timeout")},
-            marks=pytest.mark.skipif(not DROPS, reason="only Linux drops SYNs for us"),
-        ),
-        ("R08", {"sign-in": ("authorize", "identity_fault")}),
-        ("R15", {"mail-domain": ("spf", "dns_own_record")}),
-        ("L01", {"mail-domain": ("query", "dns_timeout"), "mx-and-its-target": ("query", "dns_timeout")}),
-        ("L03", {"admin-centre": ("request", "tls_untrusted"), "graph": ("token", "tls_untrusted")}),
-        ("L04", {"token": ("token", "credential_expired"), "graph": ("token", "credential_expired")}),
-        ("L05", {"graph": ("organization", "throttled"), "microsoft-says": ("overviews", "throttled")}),
-        ("L06", {"mail-inside": ("transit", "mailbox_full"), "mail-inbound": ("submit", "mailbox_full")}),
-    ],
-)
-async def test_an_outage_is_noticed_by_name_and_the_control_targets_stay_well(
-    tmp_path: Path, outage: str, noticed: dict[str, tuple[str, str]]
-) -> None:
-    failed = await failures(tmp_path, outage)
-    assert noticed.items() <= failed.items()
-    assert not {"control-page", "control-port"} & failed.keys()
-
-
-async def test_the_outage_of_january_leaves_tokens_and_downloads_alone(tmp_path: Path) -> None:
-    assert not {"token", "sign-in", "graph"} & (await failures(tmp_path, "R01")).keys()
-    async with data_client() as client:
-        faults = [fault for fault in schedule(find("R01"), 0.0) if not isinstance(fault.effect, Latency)]
-        client.world.faults.set(*(replace(fault, share=1.0, first=0.0, until=4e9) for fault in faults))
-        path = f"/drives/{client.world.of(Sites).probe_drive.id}/root:/{CANARY}:/content"
-        moved = await client.ask("GET", path, "Files.Read.All")
-        assert (await client.fetch("GET", moved.headers["Location"])).data == CANARY_TEXT
 
 
 async def test_a_taken_address_is_refused_before_anything_starts() -> None:
