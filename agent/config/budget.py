@@ -44,7 +44,7 @@ class Budget:
 
 
 def budgets(jobs: Iterable[Job]) -> tuple[Budget, ...]:
-    """Add up what good runs of the jobs ask for, by tenant, service and limit. Limits of a mailbox are taken as if there were but one."""
+    """Add up what good runs of the jobs ask for, by tenant, service and limit. Limits for each of many are taken as if there were one."""
     asked = [(job, cost) for job in jobs for cost in job.probe.costs(job.settings)]
     of_graph = {(job.tenant, Service.GRAPH) for job, cost in asked if cost.service is not Service.LOGIN}
     pairs = sorted({(job.tenant, cost.service) for job, cost in asked} | of_graph)

@@ -4,7 +4,7 @@ The limits are Microsoft's published ones (learn.microsoft.com/graph/throttling-
 for one application in one tenant unless `Limit.what` says otherwise, and may change; where several are known for a service, all count.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -111,10 +111,14 @@ NOTABLE_SHARE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most `units` within `seconds`. A unit is a call, or a resource unit where a service counts those."""
+    """At most `units` within `seconds`. A unit is a call, or a resource unit where a service counts those.
+
+    `each`: for each mailbox, organiser, team or chat, and not for all of them together.
+    """
 
     units: float
     seconds: float
+    each: bool = False
 
     @property
     def watched(self) -> "Limit":
@@ -123,7 +127,7 @@ class Limit:
         A run makes its calls one after the other, and the starts of probes are spread: of a limit for one second, the three calls of one
         run that follow each other would be a large share, and yet say nothing about how near the limit is.
         """
-        return self if self.seconds >= _FEW else Limit(self.units * _MINUTE / self.seconds, _MINUTE)
+        return self if self.seconds >= _FEW else replace(self, units=self.units * _MINUTE / self.seconds, seconds=_MINUTE)
 
     def is_notable(self, units: float) -> bool:
         """Say whether so many units of ours in a window are enough to be turned away for; a single call never is."""
@@ -147,10 +151,10 @@ class Cost:
 LIMITS: dict[Service, tuple[Limit, ...]] = {
     Service.LOGIN: (),
     Service.DIRECTORY: (Limit(3_500, 10),),
-    Service.OUTLOOK: (Limit(10_000, 600),),
+    Service.OUTLOOK: (Limit(10_000, 600, each=True),),
     Service.FILES: (Limit(1_200, 60), Limit(1_200_000, _DAY)),
-    Service.TEAMS: (Limit(20, 1), Limit(4, 1)),
-    Service.MEETINGS: (Limit(2_000, 30 * _DAY),),
+    Service.TEAMS: (Limit(20, 1), Limit(4, 1, each=True)),
+    Service.MEETINGS: (Limit(2_000, 30 * _DAY, each=True),),
     Service.PRESENCE: (Limit(1_500, 30),),
     Service.SERVICE_HEALTH: (Limit(240, 60), Limit(800, 3_600)),
     Service.SECURITY: (Limit(150, 60),),
@@ -159,8 +163,8 @@ LIMITS: dict[Service, tuple[Limit, ...]] = {
     Service.AUDIT_SEARCH: (),
     Service.GRAPH: (Limit(130_000, 10),),
 }
-"""Limits by service: of the sizes of a tenant, and of the kinds of call, the smallest. Meetings count per user, Outlook per mailbox.
+"""Limits by service: of the sizes of a tenant, and of the kinds of call, the smallest.
 
-That of four calls of Teams a second is for one team or channel, and taken as if there were but one. How many messages an application may
-write into a channel in a day is not here: no probe writes into channels. Hunting's is for the tenant, whoever asks.
+How many messages an application may write into a channel in a day is not here: no probe writes into channels. Hunting's is for the tenant,
+whoever asks.
 """

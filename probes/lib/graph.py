@@ -216,15 +216,15 @@ async def _ask(ctx: Context, caller: _Caller, request: Request, accept: tuple[in
     """Make the call and judge its answer."""
     forget(ctx)
     token = await _current(ctx, caller)
-    user = _user_of(request.url)
+    whose = _whose(request.url)
     async with _turn(ctx, caller):
-        ctx.shared.part(Usage).count(ctx.tenant, caller.tenant, caller.service, units=caller.units, user=user)
+        ctx.shared.part(Usage).count(ctx.tenant, caller.tenant, caller.service, units=caller.units, whose=whose)
         response = await _send(ctx, caller.tenant, token, request, wanted)
     tell(ctx, response)
     if response.status == HTTPStatus.UNAUTHORIZED:
         ctx.shared.part(Tokens).drop(token, over=is_worth_another(token, response))
     if response.status not in accept:
-        explained = ctx.shared.part(Usage).explains_throttling(caller.tenant, caller.service, user=user)
+        explained = ctx.shared.part(Usage).explains_throttling(caller.tenant, caller.service, whose=whose)
         raise stopped_by(ctx, response, token, f"{request.method} {request.url.target.partition('?')[0]}", explained=explained)
     return Answer(response, None if raw else _json(response))
 
@@ -281,10 +281,10 @@ async def _queue(ctx: Context, lane: Semaphore) -> None:
         ctx.evidence("queued", f"{waited:.3f} s behind other calls of the same application to Outlook")
 
 
-def _user_of(url: Url) -> str:
-    """Return whose mailbox or meetings a path is about: limits may be for each of them."""
+def _whose(url: Url) -> str:
+    """Return whose mailbox or meetings, which team or which chat a path is about: limits may be for each of them."""
     parts = url.target.partition("?")[0].split("/")
-    return parts[3] if len(parts) > 3 and parts[2] == "users" else ""  # noqa: PLR2004 - /v1.0/users/{id}
+    return parts[3] if len(parts) > 3 and parts[2] in {"users", "teams", "chats"} else ""  # noqa: PLR2004 - /v1.0/users/{id}
 
 
 def _next(base: Url, link: object) -> Url:

@@ -11,8 +11,6 @@ from probes.core.needs import LIMITS, Limit, Service
 from probes.lib.tenant import Tenant
 
 _BUCKETS = 60
-_PER_USER = frozenset({Service.OUTLOOK, Service.MEETINGS})
-# Their limits are for each mailbox or user.
 
 
 class Window:
@@ -54,7 +52,7 @@ class Usage:
     def __init__(self, clock: Callable[[], float] = perf_counter) -> None:
         self._clock = clock
         self._calls: dict[tuple[str, Service], int] = {}
-        self._windows: dict[tuple[str, str, Service, str], tuple[Window, ...]] = {}
+        self._windows: dict[tuple[str, str, Limit, Service, str], Window] = {}
 
     def expect(self, used: Iterable[tuple[str, Service]]) -> None:
         """Say which tenants (by name) will use which services: they count from 0, and tenants not among them are forgotten."""
@@ -62,41 +60,44 @@ class Usage:
         names = {name for name, _ in pairs}
         self._calls = dict.fromkeys(pairs, 0) | {pair: count for pair, count in self._calls.items() if pair[0] in names}
 
-    def count(self, name: str, tenant: Tenant, service: Service, *, units: float = 1.0, user: str = "") -> None:
+    def count(self, name: str, tenant: Tenant, service: Service, *, units: float = 1.0, whose: str = "") -> None:
         """Count one call that is about to be made for the tenant called `name`.
 
-        `units` are what the service counts. `user` is whose mailbox or meetings it is about, where limits are for each of them.
+        `units` are what the service counts. `whose` says which mailbox, organiser, team or chat it is about, as some limits are for each.
         """
         self._calls[name, service] = self._calls.get((name, service), 0) + 1
         now = self._clock()
-        for window in self._windows_of(tenant, service, user):
+        for window in self._windows_of(tenant, service, whose):
             window.add(now, units)
         if service not in {Service.LOGIN, Service.GRAPH}:
             for window in self._windows_of(tenant, Service.GRAPH, ""):
                 window.add(now, 1.0)
 
-    def share(self, tenant: Tenant, service: Service, *, user: str = "") -> float:
+    def share(self, tenant: Tenant, service: Service, *, whose: str = "") -> float:
         """Return the largest share of a limit of the service that we have used within its window; 0 where no limit is known."""
         now = self._clock()
-        return max((window.share(now) for window in self._all_windows(tenant, service, user)), default=0.0)
+        return max((window.share(now) for window in self._all_windows(tenant, service, whose)), default=0.0)
 
-    def explains_throttling(self, tenant: Tenant, service: Service, *, user: str = "") -> bool:
+    def explains_throttling(self, tenant: Tenant, service: Service, *, whose: str = "") -> bool:
         """Say whether what we asked is enough for the service to turn us away: more than a tenth of a limit, and more than one call."""
         now = self._clock()
-        return any(window.limit.is_notable(window.units(now)) for window in self._all_windows(tenant, service, user))
+        return any(window.limit.is_notable(window.units(now)) for window in self._all_windows(tenant, service, whose))
 
     def calls(self) -> list[tuple[str, Service, int]]:
         """Return (name of the tenant, service, calls since the agent started)."""
         return [(name, service, count) for (name, service), count in self._calls.items()]
 
-    def _all_windows(self, tenant: Tenant, service: Service, user: str) -> tuple[Window, ...]:
+    def _all_windows(self, tenant: Tenant, service: Service, whose: str) -> tuple[Window, ...]:
         """Return the windows of a service, and those of Graph, which count for all of its services."""
-        own = self._windows_of(tenant, service, user)
+        own = self._windows_of(tenant, service, whose)
         return own if service is Service.LOGIN else own + self._windows_of(tenant, Service.GRAPH, "")
 
-    def _windows_of(self, tenant: Tenant, service: Service, user: str) -> tuple[Window, ...]:
+    def _windows_of(self, tenant: Tenant, service: Service, whose: str) -> tuple[Window, ...]:
+        return tuple(self._window(tenant, service, limit, whose.lower() if limit.each else "") for limit in LIMITS[service])
+
+    def _window(self, tenant: Tenant, service: Service, limit: Limit, whose: str) -> Window:
         # Limits are for an application in a tenant, whatever names the configuration has for the pair.
-        key = tenant.tenant_id, tenant.client_id, service, user.lower() if service in _PER_USER else ""
+        key = tenant.tenant_id, tenant.client_id, limit, service, whose
         if key not in self._windows:
-            self._windows[key] = tuple(Window(limit.watched) for limit in LIMITS[service])
+            self._windows[key] = Window(limit.watched)
         return self._windows[key]

@@ -45,15 +45,16 @@ def test_a_tenth_of_the_limit_does_not_explain_and_more_does() -> None:
 def test_what_a_run_or_two_ask_explains_nothing_however_small_the_limit_is(service: Service, few: int) -> None:
     usage = Usage(Clock())
     for _ in range(few):
-        usage.count("contoso", TENANT, service)
-    assert not usage.explains_throttling(TENANT, service)
-    usage.count("contoso", TENANT, service)
-    assert usage.explains_throttling(TENANT, service)
+        usage.count("contoso", TENANT, service, whose="team 1")
+    assert not usage.explains_throttling(TENANT, service, whose="team 1")
+    usage.count("contoso", TENANT, service, whose="team 1")
+    assert usage.explains_throttling(TENANT, service, whose="team 1")
+    assert usage.explains_throttling(TENANT, service, whose="team 2") is (service is Service.EDISCOVERY)
 
 
 @pytest.mark.parametrize(
     ("limit", "watched"),
-    [(Limit(4, 1), Limit(240, 60)), (Limit(3_500, 10), Limit(3_500, 10)), (Limit(5, 60), Limit(5, 60))],
+    [(Limit(4, 1, each=True), Limit(240, 60, each=True)), (Limit(3_500, 10), Limit(3_500, 10)), (Limit(5, 60), Limit(5, 60))],
     ids=["a second", "ten seconds", "a minute"],
 )
 def test_a_limit_for_a_second_is_watched_over_a_minute(limit: Limit, watched: Limit) -> None:
@@ -77,7 +78,7 @@ def test_units_weigh_what_the_service_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tenant", "service", "user", "explained"),
+    ("tenant", "service", "whose", "explained"),
     [
         (TENANT, Service.OUTLOOK, "Probe1@Contoso.Example", True),
         (TENANT, Service.OUTLOOK, "probe2@contoso.example", False),
@@ -87,12 +88,12 @@ def test_units_weigh_what_the_service_counts() -> None:
     ],
     ids=["the same mailbox", "another mailbox", "another application", "another service", "no known limit"],
 )
-def test_a_limit_is_for_one_application_and_where_so_for_one_mailbox(tenant: object, service: Service, user: str, explained: bool) -> None:  # noqa: FBT001 - a table
+def test_a_limit_is_for_one_application_and_where_so_for_one_mailbox(tenant: object, service: Service, whose: str, explained: bool) -> None:  # noqa: FBT001 - a table
     usage = Usage(Clock())
     for _ in range(1001):
-        usage.count("contoso", TENANT, Service.OUTLOOK, user="probe1@contoso.example")
+        usage.count("contoso", TENANT, Service.OUTLOOK, whose="probe1@contoso.example")
         usage.count("contoso", TENANT, Service.LOGIN)
-    assert usage.explains_throttling(tenant, service, user=user) is explained  # type: ignore[arg-type] # a table of tenants
+    assert usage.explains_throttling(tenant, service, whose=whose) is explained  # type: ignore[arg-type] # a table of tenants
 
 
 def test_all_calls_to_graph_count_against_its_common_limit() -> None:
