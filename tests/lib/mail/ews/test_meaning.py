@@ -23,7 +23,7 @@ from probes.lib.mail.letter import Template, new_letter
 from probes.lib.tls import Trust
 from tests.fakes import hostile
 from tests.fakes.certificates import ca_file, server_context
-from tests.fakes.exchange import RECIPIENT, SENDER, Answer, always, answering, inbox, refuses, run, simulated, workers
+from tests.fakes.exchange import RECIPIENT, SENDER, Answer, Exchange, always, answering, inbox, refuses, run, simulated, workers
 from tests.judges.ews import codes, needs_schemas
 from tests.lib.signing_in import shared
 
@@ -149,16 +149,22 @@ def test_every_code_is_one_of_microsofts() -> None:
     assert REASONS.keys() <= codes()
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def online(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Exchange]:
+    async with simulated(tmp_path_factory.mktemp("exchange")) as exchange:
+        yield exchange
+
+
+@on_one_loop
 @pytest.mark.parametrize("closes", [False, True], ids=["the connection stays", "the connection closes"])
 @pytest.mark.parametrize("status", [403, 404, 410])
-async def test_ews_that_is_switched_off_is_a_policy_and_says_what_to_do(tmp_path: Path, status: int, *, closes: bool) -> None:
-    async with simulated(tmp_path) as exchange:
-        policy = exchange.world.of(Policy)
-        policy.enabled, policy.status, policy.closes = False, status, closes
-        with pytest.raises(Failed) as failed:
-            await ends.EwsMailbox(EwsReceive(via="ews", mailbox=RECIPIENT), RECIPIENT).open(exchange.run())
-        assert (failed.value.reason, failed.value.code) == (Reason.BLOCKED_BY_POLICY, str(status))
-        assert all(words in failed.value.message for words in ("October 2026", "April 2027", "via: graph", "EwsAllowedAppIDs"))
+async def test_ews_that_is_switched_off_is_a_policy_and_says_what_to_do(online: Exchange, status: int, *, closes: bool) -> None:
+    policy = online.world.of(Policy)
+    policy.enabled, policy.status, policy.closes = False, status, closes
+    with pytest.raises(Failed) as failed:
+        await ends.EwsMailbox(EwsReceive(via="ews", mailbox=RECIPIENT), RECIPIENT).open(online.run())
+    assert (failed.value.reason, failed.value.code) == (Reason.BLOCKED_BY_POLICY, str(status))
+    assert all(words in failed.value.message for words in ("October 2026", "April 2027", "via: graph", "EwsAllowedAppIDs"))
 
 
 async def test_ews_that_is_switched_off_makes_no_storm_of_token_requests(tmp_path: Path) -> None:
