@@ -4,8 +4,6 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from time import perf_counter
 from typing import Any
 from zlib import crc32
 
@@ -13,135 +11,31 @@ import pytest
 import pytest_asyncio
 from pydantic import ValidationError
 
-from agent.drill import graph
-from agent.drill.entra.directory import Directory
-from agent.drill.entra.permissions import APPLICATION
-from agent.drill.entra.site import login_site
-from agent.drill.faults import Drip, Effect, Fault, Http, Latency, Partial, Tcp, Where
-from agent.drill.graph import transfer
-from agent.drill.graph.drives import TERABYTE, Drive, Item
-from agent.drill.graph.index import Index
-from agent.drill.graph.sites import Sites
-from agent.drill.hosting import serve_sites
-from agent.drill.world import World
+from agent.drill.faults import Latency
 from probes import REGISTRY
-from probes.core.context import Context, Shared
-from probes.core.contract import Outcome, Run
+from probes.core.context import Shared
+from probes.core.contract import Outcome
 from probes.core.ledger import MemoryLedger
 from probes.core.needs import Service
 from probes.core.reasons import Reason
-from probes.lib.tenant import Tenant
 from probes.lib.usage import Usage
 from probes.search_freshness import HOUR, KEPT, SearchFreshness
+from tests.probes.freshness import FIRST, LAG, MINUTE, SITE, Here, in_order, near, serving, steps, told
 from tests.probes.once import once
-from tests.probes.tenants import among, drilled
+from tests.probes.tenants import among
 
-SITE = {"site": "https://contoso.sharepoint.com/sites/Probe"}
-MINUTE, LAG = 60.0, 300.0
 on_one_loop = pytest.mark.asyncio(loop_scope="module")
-
-
-@dataclass(slots=True)
-class Clock:
-    """The clock of the tenant, which a test moves forward."""
-
-    ahead: float = 0.0
-
-    def __call__(self) -> float:
-        return time.time() + self.ahead
-
-    def forward(self, seconds: float) -> None:
-        self.ahead += seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Here:
-    """A tenant, its index and clock, and a file for each test."""
-
-    world: World
-    tenant: Tenant
-    clock: Clock
-    path: str = ""
-    ledger: MemoryLedger = field(default_factory=MemoryLedger)
-
-    async def run(self, *, deadline: float = 10.0, shared: Shared | None = None, **settings: Any) -> Run:
-        """Run once, as after a restart: with nothing kept but the ledger."""
-        whole = {"drive": SITE, "path": self.path, **settings}
-        return await once("search_freshness", deadline=deadline, shared=shared or self.agent(), tenant="contoso", **whole)
-
-    def agent(self) -> Shared:
-        made = among(self.tenant)
-        return Shared(made.lookup, made.secret, parts=made.parts, ledger=self.ledger)
-
-    async def clear(self, *, is_removed: bool) -> Context:
-        ctx = Context("one", self.agent(), "contoso", deadline=perf_counter() + 10, is_removed=is_removed)
-        clear = REGISTRY["search_freshness"].clear
-        assert clear is not None
-        await clear(ctx, SearchFreshness.model_validate({"drive": SITE, "path": self.path}))
-        return ctx
-
-    def wrong(self, effect: Effect, *operations: str, hosts: frozenset[str] = frozenset()) -> None:
-        self.world.faults.set(Fault(effect, Where(hosts, frozenset(operations))))
-
-    def put(self, text: str) -> Item:
-        item, _ = self.drive.write(self.path, text.encode(), self.world.now(), media_type="text/plain", author="Somebody")
-        return item
-
-    @property
-    def drive(self) -> Drive:
-        return self.world.of(Sites).probe_drive
-
-    @property
-    def index(self) -> Index:
-        return self.world.of(Index)
-
-    @property
-    def item(self) -> Item | None:
-        return self.drive.at(self.path)
-
-    @property
-    def lines(self) -> list[str]:
-        return self.text.splitlines()[2:]
-
-    @property
-    def text(self) -> str:
-        return (self.item.content or b"").decode() if self.item else ""
-
-    @property
-    def outstanding(self) -> list[str]:
-        return [one.fact("path") for one in self.ledger.outstanding("one")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def tenant(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Here]:
-    clock = Clock()
-    world = World(clock=clock)
-    async with serve_sites(world, login_site(world), graph.site(world), transfer.site(world)) as authority:
-        yield Here(world, drilled(world, authority, tmp_path_factory.mktemp("tenant")), clock)
+    async with serving(tmp_path_factory.mktemp("tenant")) as here:
+        yield here
 
 
 @pytest.fixture
 def here(tenant: Here, request: pytest.FixtureRequest) -> Here:
-    """Give each test a file of its own, and everything else in order."""
-    tenant.world.faults.set()
-    tenant.index.lag = LAG
-    tenant.clock.forward(HOUR)
-    tenant.world.of(Directory).grant(tenant.world.app_id, APPLICATION)
-    tenant.drive.quota = TERABYTE
-    return Here(tenant.world, tenant.tenant, tenant.clock, f"freshness/{crc32(request.node.name.encode())}.txt")
-
-
-def told(run: Run) -> dict[str, float]:
-    names = ("age_seconds", "behind_seconds", "unindexed_writes")
-    return {sample.name: round(sample.value) for sample in run.measured if sample.name in names}
-
-
-def near(seconds: float) -> Any:
-    return pytest.approx(seconds, abs=5)
-
-
-def steps(run: Run) -> list[str]:
-    return [step.name for step in run.steps]
+    return in_order(tenant, request.node.name)
 
 
 @on_one_loop
@@ -264,12 +158,6 @@ def write_as_the_probe_does(here: Here) -> None:
     here.put("\n".join((*FIRST, *lines, "")))
 
 
-FIRST = (
-    "Fogbell overwrites this file once an hour to see how far search is behind. It may be deleted: the next run places it anew.",
-    "Each line has a word to search for, and when it was written.",
-)
-
-
 @on_one_loop
 async def test_lines_that_are_none_of_ours_are_passed_over(here: Here) -> None:
     here.put("\r\n".join((*FIRST, "fogbell 2026", f"fogbell{'0' * 18} 2026-13-45T99:99:99Z", f"fogbell{'0' * 18} 2026-11-23T09:00:00Z")))
@@ -325,129 +213,6 @@ async def test_a_file_that_somebody_deleted_is_placed_anew(here: Here) -> None:
     assert [run.message for run in (again, later)] == ["", ""]
     # Search still finds the one that was deleted, which is another.
     assert (told(again), told(later)) == ({}, {"behind_seconds": near(0), "unindexed_writes": 1})
-
-
-FAILURES: list[Any] = [
-    pytest.param(Http((503,), 120), "search", "search", Reason.HTTP_5XX, id="search overloaded"),
-    pytest.param(Http((429,), 120), "search", "search", Reason.THROTTLED, id="throttled"),
-    pytest.param(Http((403,)), "search", "search", Reason.PERMISSION, id="search refused"),
-    pytest.param(Drip(), "search", "search", Reason.TIMEOUT, id="search never answers"),
-    pytest.param(Tcp("reset"), "search", "search", Reason.CONNECTION_RESET, id="search breaks off"),
-    pytest.param(Http((503,)), "site", "drive", Reason.HTTP_5XX, id="no site"),
-    pytest.param(Http((403,)), "drive", "drive", Reason.PERMISSION, id="drive refused"),
-    pytest.param(Http((503,)), "file_metadata", "file", Reason.HTTP_5XX, id="metadata"),
-    pytest.param(Http((404,)), "file_download", "file", Reason.NOT_FOUND, id="deleted while it is read"),
-    pytest.param(Http((423,)), "file_upload", "write", Reason.HTTP_4XX, id="locked"),
-    pytest.param(Http((507,)), "file_upload", "write", Reason.STORAGE_FULL, id="no room"),
-    pytest.param(Http((404,)), "file_upload", "write", Reason.NOT_FOUND, id="drive deleted"),
-    pytest.param(Http((403,)), "file_upload", "write", Reason.PERMISSION, id="write refused"),
-    pytest.param(Drip(), "file_upload", "write", Reason.TIMEOUT, id="write never answers"),
-]
-
-
-@on_one_loop
-@pytest.mark.parametrize(("effect", "operation", "step", "reason"), FAILURES)
-async def test_each_way_to_fail_has_its_step_and_reason(effect: Effect, operation: str, step: str, reason: Reason, here: Here) -> None:
-    await here.run()
-    here.clock.forward(HOUR + MINUTE)
-    here.wrong(effect, operation)
-    run = await here.run(deadline=1.0 if reason is Reason.TIMEOUT else 10)
-    assert (run.failed_step, run.reason, run.retry_after) == (step, reason, getattr(effect, "retry_after", None) or 0)
-    here.world.faults.set()
-    assert ((await here.run()).outcome, here.outstanding) == (Outcome.OK, [here.path])
-    assert len(here.lines) == 2
-
-
-@on_one_loop
-@pytest.mark.parametrize(("how", "code"), [("locked", "lockMismatch"), ("full", "quotaLimitReached")])
-async def test_a_lock_and_a_full_drive_are_told_by_their_codes(how: str, code: str, here: Here) -> None:
-    item = here.put("\n".join((*FIRST, "")))
-    item.locked = how == "locked"
-    here.drive.quota = TERABYTE if how == "locked" else 1
-    run = await here.run()
-    assert run.failed_step == "write"
-    assert code in dict(run.evidence)["error_code"]
-
-
-@on_one_loop
-async def test_the_host_of_files_that_refuses_is_told_from_graph(here: Here) -> None:
-    await here.run()
-    here.wrong(Http((403,)), hosts=frozenset({"files"}))
-    run = await here.run()
-    assert (run.failed_step, run.reason) == ("file", Reason.HTTP_4XX)
-    assert "tempauth" not in repr(run)
-
-
-@on_one_loop
-async def test_an_index_that_lost_the_file_is_a_missing_hit(here: Here) -> None:
-    for _ in range(8):
-        await here.run()
-        here.clock.forward(HOUR)
-    here.world.faults.set(Fault(Partial(0.0), Where(operations=frozenset({"search"}))))
-    run = await here.run()
-    assert (run.outcome, run.failed_step, run.reason) == (Outcome.FAILED, "search", Reason.MISSING_HIT)
-
-
-@on_one_loop
-@pytest.mark.parametrize(
-    ("drive", "granted"),
-    [(SITE, None), ({"user": "adele@contoso.example"}, None), (SITE, ["Sites.Selected"]), (SITE, ["Sites.Read.All"])],
-    ids=["site", "user", "no search", "no writing"],
-)
-async def test_the_permissions_that_are_asked_for_are_enough_and_needed(
-    drive: dict[str, str], granted: list[str] | None, here: Here
-) -> None:
-    probe = REGISTRY["search_freshness"]
-    needs = probe.permissions(probe.settings.model_validate({"drive": drive}))
-    await here.run(drive=drive)
-    here.clock.forward(HOUR)
-    here.world.of(Directory).grant(here.world.app_id, granted or [need.name for need in needs])
-    run = await here.run(drive=drive)
-    expected = {None: ("", None), "Sites.Selected": ("search", Reason.PERMISSION), "Sites.Read.All": ("write", Reason.PERMISSION)}
-    assert (run.failed_step, run.reason) == expected[granted[0] if granted else None]
-    assert ("missing_permissions" in dict(run.evidence)) == (granted is not None)
-
-
-@on_one_loop
-@pytest.mark.parametrize("operation", ["file_upload", "search"])
-async def test_a_run_that_ends_in_the_middle_leaves_one_file_that_goes_with_the_probe(operation: str, here: Here) -> None:
-    await here.run()
-    here.clock.forward(HOUR + MINUTE)
-    here.wrong(Drip(), operation)
-    assert (await here.run(deadline=1.0)).reason is Reason.TIMEOUT
-    here.world.faults.set()
-    below = [each.name for each in here.drive.below(here.drive.at("freshness") or here.drive.root) if each.name in here.path]
-    assert (below, here.outstanding) == ([here.path.partition("/")[2]], [here.path])
-    await here.run()
-    kept = await here.clear(is_removed=False)
-    assert (kept.cleanup_failed, here.item is not None, here.outstanding) == (False, True, [here.path])
-    gone = await here.clear(is_removed=True)
-    assert (gone.cleanup_failed, here.item, here.outstanding) == (False, None, [])
-
-
-@on_one_loop
-@pytest.mark.parametrize("how", ["another agent's", "somebody's", "deleted"])
-async def test_a_file_that_is_ours_no_longer_is_left_when_the_probe_goes(how: str, here: Here) -> None:
-    await here.run()
-    match how:
-        case "another agent's":
-            here.clock.forward(HOUR)
-            await here.run(shared=among(here.tenant))
-        case "somebody's":
-            here.put("Minutes of the harbour board")
-        case _ if here.item:
-            here.drive.remove(here.item, here.world.now(), for_good=True)
-    before = here.text
-    ctx = await here.clear(is_removed=True)
-    assert (ctx.cleanup_failed, here.outstanding, here.text) == (False, [], before)
-
-
-@on_one_loop
-async def test_what_cannot_be_removed_stays_on_the_ledger(here: Here) -> None:
-    await here.run()
-    here.wrong(Http((503,)), "file_delete")
-    ctx = await here.clear(is_removed=True)
-    assert (ctx.cleanup_failed, here.outstanding) == (True, [here.path])
 
 
 @pytest.mark.parametrize(
