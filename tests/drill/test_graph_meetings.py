@@ -115,3 +115,17 @@ async def test_somebody_without_a_licence_has_no_meetings(client: Client) -> Non
     assert (refused.status, refused.code) == (403, "Forbidden")
     assert (await client.ask("POST", "/me/onlineMeetings", WRITE_AS, by=first, body={})).status == 403
     assert (await client.ask("POST", "/me/onlineMeetings", WRITE_AS, by=second, body={})).status == 201
+
+
+async def test_a_meeting_of_a_name_is_made_once_for_each_organiser(client: Client) -> None:
+    made = [await client.ask("POST", f"{meetings(client, n)}/createOrGet", WRITE, body=BODY | {"externalId": "fog"}) for n in (0, 0, 1)]
+    assert [reply.status for reply in made] == [201, 200, 201]
+    assert made[0].body["id"] == made[1].body["id"] != made[2].body["id"]
+    assert made[0].body["externalId"] == "fog"
+    own = await client.ask("POST", "/me/onlineMeetings/createOrGet", WRITE_AS, by=client.world.people[0], body={"externalId": "fog"})
+    assert (own.status, own.body["id"]) == (200, made[0].body["id"])
+
+
+@pytest.mark.parametrize(("path", "name"), [("/createOrGet", {}), ("/createOrGet", {"externalId": 7}), ("", {"externalId": "fog"})])
+async def test_a_name_belongs_to_create_or_get(client: Client, path: str, name: dict[str, Any]) -> None:
+    assert (await client.ask("POST", f"{meetings(client)}{path}", WRITE, body=BODY | name)).status == 400

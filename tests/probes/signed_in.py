@@ -22,10 +22,10 @@ async def sign_in(world: World, state_dir: Path, person: Person | None = None) -
     assert await Grants().keep(grant_path(str(state_dir), "contoso"), grant)
 
 
-async def clear(kind: str, shared: Shared, **settings: object) -> Context:
+async def clear(kind: str, shared: Shared, *, deadline: float = 10.0, **settings: object) -> Context:
     """Clear up what is left of the probe `one`, as the agent does at its start, and return what was told of it."""
     probe = REGISTRY[kind]
-    ctx = Context("one", shared, "contoso")
+    ctx = Context("one", shared, "contoso", deadline=time.perf_counter() + deadline)
     assert probe.clear is not None
     await probe.clear(ctx, probe.settings.model_validate(settings))
     return ctx

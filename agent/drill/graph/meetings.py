@@ -32,6 +32,8 @@ class Meeting:
     end: float
     thread: str
     number: str
+    external: str | None = None
+    """What the caller calls it, where `createOrGet` made it."""
 
 
 class Meetings:
@@ -107,7 +109,7 @@ def _shown(world: World, meeting: Meeting) -> dict[str, Any]:
         "allowedPresenters": "everyone",
         "allowMeetingChat": "enabled",
         "videoTeleconferenceId": None,
-        "externalId": None,
+        "externalId": meeting.external,
         "audioConferencing": None,
         "participants": {
             "organizer": {"upn": meeting.organizer.upn, "role": "presenter", "identity": organizer},
@@ -121,8 +123,30 @@ def _shown(world: World, meeting: Meeting) -> dict[str, Any]:
 
 def create_meeting(world: World, call: Call) -> Answer:
     """Call a meeting."""
-    organizer, meetings = _organizer(world, call), world.of(Meetings)
-    body = call.body if isinstance(call.body, dict) else {}
+    organizer, body = _organizer(world, call), call.body if isinstance(call.body, dict) else {}
+    if body.get("externalId"):
+        raise GraphError(400, "BadRequest", "ExternalId can only be set by createOrGet.")
+    return entity(call, _shown(world, _called(world, organizer, body)), status=201)
+
+
+def create_or_get(world: World, call: Call) -> Answer:
+    """Call a meeting under a name of the caller's own, or answer with the one that this organiser has of that name."""
+    organizer, body = _organizer(world, call), call.body if isinstance(call.body, dict) else {}
+    name = body.get("externalId")
+    if not isinstance(name, str) or not name:
+        raise GraphError(400, "BadRequest", "ExternalId is required.")
+    there = (each for each in world.of(Meetings).meetings.values() if (each.organizer, each.external) == (organizer, name))
+    found = next(there, None)
+    return entity(call, _shown(world, found or _called(world, organizer, body)), status=200 if found else 201)
+
+
+def _called(world: World, organizer: Person, body: dict[str, Any]) -> Meeting:
+    """Make a meeting as the body says.
+
+    Raises:
+        GraphError: 400 where it says something else.
+
+    """
     start, end = _times(world, body)
     subject = body.get("subject")
     if not isinstance(subject, str | None):
@@ -130,8 +154,9 @@ def create_meeting(world: World, call: Call) -> Answer:
     thread = f"19:meeting_{UUID(int=world.random.getrandbits(128)).hex}@thread.v2"
     name = base64.b64encode(f"1*{organizer.id}*0**{thread}".encode()).decode()
     number = str(world.random.randrange(10**11, 10**12))
-    meeting = meetings.meetings[name] = Meeting(name, organizer, subject, world.now(), start, end, thread, number)
-    return entity(call, _shown(world, meeting), status=201)
+    made = Meeting(name, organizer, subject, world.now(), start, end, thread, number, body.get("externalId"))
+    world.of(Meetings).meetings[name] = made
+    return made
 
 
 def _found(world: World, call: Call) -> Meeting:
@@ -161,6 +186,8 @@ _READ_AS = _WRITE_AS | {"OnlineMeetings.Read"}
 OPERATIONS = (
     Operation("POST", "/me/onlineMeetings", create_meeting, "meetings", "meeting_create", delegated=_WRITE_AS),
     Operation("POST", "/users/{user-id}/onlineMeetings", create_meeting, "meetings", "meeting_create", _WRITE, _WRITE_AS),
+    Operation("POST", "/me/onlineMeetings/createOrGet", create_or_get, "meetings", "meeting_create", delegated=_WRITE_AS),
+    Operation("POST", "/users/{user-id}/onlineMeetings/createOrGet", create_or_get, "meetings", "meeting_create", _WRITE, _WRITE_AS),
     Operation("GET", "/me/onlineMeetings/{onlineMeeting-id}", get_meeting, "meetings", "meeting_get", delegated=_READ_AS),
     Operation("GET", "/users/{user-id}/onlineMeetings/{onlineMeeting-id}", get_meeting, "meetings", "meeting_get", _READ, _READ_AS),
     Operation("DELETE", "/me/onlineMeetings/{onlineMeeting-id}", delete_meeting, "meetings", "meeting_delete", delegated=_WRITE_AS),
