@@ -303,10 +303,12 @@ class Litter:
             case.due = inf
             self._tell(name, case, "what a probe left cannot be removed", str(error))
             return
-        case.seen = frozenset(artefact.id for artefact in self._state.outstanding(name))
-        if before - case.seen:
+        left = {artefact.id for artefact in self._state.outstanding(name)}
+        case.seen = frozenset(before & left)
+        if before - left:
             case.wait = FIRST_SECONDS
-        case.due = self._clock() + max(case.wait, clearing.retry_after)
+        # What has come meanwhile is another matter.
+        case.due = self._clock() + max(0.0 if left - before else case.wait, clearing.retry_after)
         if clearing.failure:
             self._watched.count_cleanup_failure(name)
             self._tell(name, case, "what a probe left could not be removed; it is tried again", clearing.failure)

@@ -13,14 +13,14 @@ import pytest
 from agent.__main__ import _once
 from agent.config import load
 from agent.job import Job
-from agent.litter import FIRST_SECONDS, LONGEST_SECONDS, Litter, Sweeper, clear_now, origins
+from agent.litter import FIRST_SECONDS, LONGEST_SECONDS, Litter, Standing, Sweeper, clear_now, origins
 from agent.state import Origin, State
 from probes.core.context import Context, Shared
-from probes.core.contract import Failed, Probe, Secret, Settings, always
-from probes.core.ledger import Artefact
+from probes.core.contract import Failed, Inconclusive, Probe, Secret, Settings, Stopped, always
+from probes.core.ledger import Artefact, MemoryLedger
 from probes.core.reasons import Reason
 from probes.lib.cleanup import clear_each, creating
-from probes.lib.tenant import Tenants
+from probes.lib.tenant import Tenants, tenant_of
 from tests.agent.jobs import PLACE, SHARED
 from tests.agent.test_daemon import agent as whole_agent
 
@@ -35,6 +35,7 @@ class Service:
     asked: list[str] = field(default_factory=list)
     heard: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
     failure: str = ""
+    closed_to_us: Stopped | None = None
     open: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def remove(self, folder: str, name: str) -> bool:
@@ -52,7 +53,7 @@ class Service:
 
     def begin_anew(self) -> None:
         """Be empty, and answer at once."""
-        self.folders, self.asked, self.failure = {}, [], ""
+        self.folders, self.asked, self.failure, self.closed_to_us = {}, [], "", None
         self.heard, self.open = asyncio.Queue(), asyncio.Event()
         self.open.set()
 
@@ -79,6 +80,9 @@ async def _leave(ctx: Context, settings: Filing) -> None:
 
 
 async def _clear(ctx: Context, settings: Filing) -> None:
+    tenant_of(ctx)
+    if SERVICE.closed_to_us:
+        raise SERVICE.closed_to_us
     await clear_each(ctx, lambda artefact: SERVICE.remove(settings.folder, artefact.id))
 
 
@@ -219,7 +223,20 @@ async def test_what_a_run_left_is_cleared_right_after_it_and_not_while_it_runs(t
         assert (SERVICE.folders["reports"], world.state.names()) == ([], ())
 
 
-async def test_a_clearing_does_not_see_what_a_run_begins_meanwhile(tmp_path: Path) -> None:
+async def test_a_clearing_sees_only_what_was_there_when_it_began() -> None:
+    ledger = MemoryLedger()
+    old, new = (Artefact(name, "file", 0.0) for name in ("old", "new"))
+    await ledger.record("files", old)
+    standing = Standing(ledger, frozenset({"old"}))
+    await ledger.record("files", new)
+    assert standing.outstanding("files") == (old,)
+    await standing.record("files", replace(old, facts=(("folder", "reports"),)))
+    assert [one.fact("folder") for one in standing.outstanding("files")] == ["reports"]
+    await standing.strike("files", "old")
+    assert (standing.outstanding("files"), ledger.outstanding("files")) == ((), (new,))
+
+
+async def test_what_is_left_while_the_rest_is_being_cleared_comes_next_and_never_twice_at_once(tmp_path: Path) -> None:
     async with agent(tmp_path) as world:
         SERVICE.open.clear()
         await leave(world.state, "files", "reports", "a")
@@ -227,9 +244,28 @@ async def test_a_clearing_does_not_see_what_a_run_begins_meanwhile(tmp_path: Pat
         assert await SERVICE.heard.get() == "a"
         world.probes.running.add("files")
         await leave(world.state, "files", "reports", "new")
+        world.litter.ended("files", 0.0)
+        await asyncio.sleep(0)
         SERVICE.open.set()
         await world.settled()
         assert (SERVICE.folders["reports"], SERVICE.asked) == (["new"], ["a"])
+        world.probes.running.clear()
+        world.litter.ended("files", 0.0)
+        await world.settled()
+        assert (SERVICE.folders["reports"], SERVICE.asked) == ([], ["a", "new"])
+
+
+async def test_a_clearing_that_is_told_to_stay_away_does(tmp_path: Path) -> None:
+    async with agent(tmp_path) as world:
+        SERVICE.closed_to_us = Inconclusive(Reason.THROTTLED, "too much", retry_after=7200)
+        await leave(world.state, "files", "reports", "a")
+        world.litter.ended("files", 0.0)
+        await world.settled()
+        SERVICE.closed_to_us = None
+        await world.later(7199)
+        assert (SERVICE.asked, world.probes.failures) == ([], ["files"])
+        await world.later(2)
+        assert SERVICE.folders["reports"] == []
 
 
 async def test_who_asked_to_be_left_alone_is(tmp_path: Path) -> None:
@@ -487,6 +523,6 @@ async def test_a_reload_that_renames_a_probe_clears_away_what_it_left(tmp_path: 
         path.write_text(f"{begin}{files('renamed', more=', interval: 7d')}")
         assert await daemon.reload() == []
         assert await SERVICE.heard.get() == "a"
-    assert SERVICE.folders["reports"] == []
-    async with agent(tmp_path) as world:
-        assert world.state.names() == ()
+        assert daemon._litter is not None
+        await asyncio.gather(*daemon._litter._clearing.values())
+        assert (SERVICE.folders["reports"], daemon._state.names(), daemon._state.origin("files")) == ([], (), None)

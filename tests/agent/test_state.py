@@ -1,5 +1,6 @@
 """The state: what a restart finds, also after a torn file, a second agent or a full disk."""
 
+import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -246,18 +247,27 @@ async def test_of_a_torn_file_the_ledger_is_taken_over_as_far_as_it_can_be_read(
     for number in range(200):
         state.remember(Remembered(f"p{number}", "http", b"x" * 3000, None, None))
     await state.close()
-    (page,) = pages_of(tmp_path / "fogbell.sqlite", "probe")[:1]
-    with (tmp_path / "fogbell.sqlite").open("r+b") as file:
-        file.seek((page - 1) * 4096)
-        file.write(b"\xff" * 4096)
-    assert await reopened(tmp_path) == ({"mail": LETTER.id}, {"mail": THEN})
-    assert "with 1 things of it that probes have left" in caplog.text
+    killed = State(tmp_path)
+    await killed.open()
+    killed.serve("files", CHANGED)
+    await killed.record("files", OLDER)  # It stands in SQLite's log of what was written last, and not in the file.
+    torn = tmp_path / "torn"
+    torn.mkdir()
+    for name in ("fogbell.sqlite", "fogbell.sqlite-wal"):
+        shutil.copy(tmp_path / name, torn)
+    await killed.close()
+    tear(torn / "fogbell.sqlite", "probe")
+    assert await reopened(torn) == ({"mail": LETTER.id, "files": OLDER.id}, {"mail": THEN, "files": CHANGED})
+    assert "with 2 things of it that probes have left" in caplog.text
 
 
-def pages_of(file: Path, table: str) -> list[int]:
-    """Return the numbers of pages at which a table begins, by SQLite's own index of tables."""
-    with closing(sqlite3.connect(file)) as database:
-        return [page for (page,) in database.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,))]
+def tear(file: Path, table: str) -> None:
+    """Make the page unreadable at which a table begins."""
+    with closing(sqlite3.connect(file.parent.parent / file.name)) as database:
+        ((page, size),) = database.execute("SELECT rootpage, page_size FROM sqlite_master, pragma_page_size WHERE name = ?", (table,))
+    with file.open("r+b") as raw:
+        raw.seek((page - 1) * size)
+        raw.write(b"\xff" * size)
 
 
 async def test_an_entry_that_is_no_entry_makes_the_file_a_torn_one(tmp_path: Path) -> None:
