@@ -131,7 +131,7 @@ def told(run: Run) -> dict[str, float]:
 
 
 def near(seconds: float) -> Any:
-    return pytest.approx(seconds, abs=5)
+    return pytest.approx(seconds, abs=30)
 
 
 def steps(run: Run) -> list[str]:
