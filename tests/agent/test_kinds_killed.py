@@ -79,6 +79,7 @@ MOMENTS: dict[str, tuple[Mapping[str, str], Effect]] = {
         {
             "mail_roundtrip": "mail_send",
             "teams_message": "message_send",
+            "teams_meeting": "meeting_create",
             "sharepoint_file": "file_upload",
             "onedrive_file": "file_upload",
             "search_freshness": "file_upload",
