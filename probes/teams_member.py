@@ -159,8 +159,9 @@ async def _absent(ctx: Context, roster: Roster) -> None:
     while (found := await _find(ctx, roster)) is not None:
         if "owner" in (found.get("roles") or ()):
             raise Failed(Reason.APP_CONFIG, "the user is an owner of the team; the probe needs a user who is not in the team")
-        for artefact in _left_over(ctx, roster):
-            if await _remove(ctx, roster, str(found["id"])):
+        left = _left_over(ctx, roster)
+        if left and await _remove(ctx, roster, str(found["id"])):
+            for artefact in left:
                 await strike(ctx, artefact)
         if perf_counter() >= until:
             raise Failed(
@@ -228,32 +229,33 @@ async def _remove(ctx: Context, roster: Roster, membership: str) -> bool:
 
 async def clear(ctx: Context, settings: TeamsMember) -> None:
     """Take out whom earlier runs have left in their teams."""
-    tenant = tenant_of(ctx)
+    tenant, is_out = tenant_of(ctx), dict[tuple[str, str], bool]()
 
     async def remove(artefact: Artefact) -> bool:
-        async with ctx.shared.part(Turns).of(tenant, artefact.fact("team"), artefact.fact("user")):
-            token = await sign_in(ctx, tenant, _permissions(settings))
-            return await _is_out(ctx, Roster(tenant, token, artefact.fact("team"), artefact.fact("user")), artefact)
+        team, user = artefact.fact("team"), artefact.fact("user")
+        # Runs that failed one after the other leave an artefact each, and Teams is asked once for all of them.
+        if (team, user) not in is_out:
+            async with ctx.shared.part(Turns).of(tenant, team, user):
+                token = await sign_in(ctx, tenant, _permissions(settings))
+                is_out[team, user] = await _take_out(ctx, Roster(tenant, token, team, user), artefact)
+        return is_out[team, user] or is_settled(artefact)
 
     await clear_each(ctx, remove)
 
 
-async def _is_out(ctx: Context, roster: Roster, artefact: Artefact) -> bool:
-    """Take out whom a run has added, and say whether nothing is left to do."""
+async def _take_out(ctx: Context, roster: Roster, artefact: Artefact) -> bool:
+    """Take out whom a run has added, and say whether that is done; where the user is not in the team, they may not be yet."""
     try:
         found = await _find(ctx, roster)
     except Failed as failed:
         if failed.reason is Reason.NOT_FOUND and time.time() - artefact.created > _DAY:
             return True
         raise
-    if found is None:
-        # Added a moment ago, it may not show yet.
-        membership = artefact.fact("membership")
-        return (bool(membership) and await _remove(ctx, roster, membership)) or is_settled(artefact)
-    if "owner" in (found.get("roles") or ()):
+    if found is not None and "owner" in (found.get("roles") or ()):
         ctx.evidence(CLEANUP, "the user is an owner of the team by now, and is left in it")
         return True
-    return await _remove(ctx, roster, str(found["id"]))
+    membership = artefact.fact("membership") if found is None else str(found["id"])
+    return bool(membership) and await _remove(ctx, roster, membership)
 
 
 def _permissions(settings: TeamsMember) -> tuple[Permission, ...]:

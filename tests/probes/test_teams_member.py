@@ -15,11 +15,13 @@ from agent.drill.graph.members import Member, membership_id
 from agent.drill.graph.teams import Teams
 from agent.drill.graph.throttle import Limit, Span, Throttle
 from probes import REGISTRY, teams_member
+from probes.core.context import Context
 from probes.core.contract import Outcome, Run
 from probes.core.ledger import Artefact
 from probes.core.needs import Service
 from probes.core.reasons import Reason
-from tests.fakes.graph import Asked, answer, error, run_kind, scripted
+from probes.teams_member import TeamsMember
+from tests.fakes.graph import Asked, answer, error, run_kind, scripted, shared
 from tests.probes.teams import NOBODY, Here, teams_of
 
 ALL = ["token", "look", "add", "seen", "cleanup"]
@@ -229,8 +231,8 @@ async def test_two_agents_with_the_same_user_do_not_disturb_each_other(here: Rol
     other = here.another_agent()
     runs = await asyncio.gather(here.run(), here.run(shared=other))
     assert [run.message for run in runs] == ["", ""]
-    for shared in (here.shared, other):
-        await here.clear(shared)
+    for agent in (here.shared, other):
+        await here.clear(agent)
     assert not here.has(3)
 
 
@@ -352,6 +354,17 @@ async def test_a_member_whom_another_agent_took_out_is_gone() -> None:
         run = await run_kind("teams_member", script.tenant, team=TEAM, user=USER)
     assert (run.message, run.cleanup_failed) == ("", False)
     assert [asked.method for asked in script.calls] == ["GET", "POST", "GET", "DELETE", "GET"]
+
+
+async def test_runs_that_failed_one_after_the_other_are_cleared_with_one_look() -> None:
+    async with scripted(told(SEEN)) as script:
+        parts = shared(script.tenant)
+        for number in range(3):
+            facts = (("team", TEAM), ("user", USER))
+            await parts.ledger.record("one", Artefact(f"tag{number}", "membership", time.time(), facts))
+        await teams_member.clear(Context("one", parts, "contoso"), TeamsMember(team=TEAM, user=USER))
+    assert [asked.method for asked in script.calls] == ["GET", "DELETE"]
+    assert parts.ledger.outstanding("one") == ()
 
 
 @pytest.mark.usefixtures("_hurried")
