@@ -32,9 +32,9 @@ A run fails in the step search when `behind_seconds` is above `late_after`: as `
 `missing_hit` when it knows none. An agent that was away for a day is no lag: it is not the age that counts, but the wait of what was
 written.
 
-Other reasons: `http_4xx` in the step write, with the code resourceLocked, when somebody has locked the file; `storage_full` when there is
-no room; `content_mismatch` in the step file when what lies there is not Fogbell's: it is not overwritten; `not_found` in the step file when
-somebody deletes the file while it is read. Deleted at any other time, it is placed anew.
+Other reasons: `http_4xx` in the step write, with the code lockMismatch or resourceLocked, when somebody has locked the file;
+`storage_full` when there is no room; `content_mismatch` in the step file when what lies there is not Fogbell's: it is not overwritten;
+`not_found` in the step file when somebody deletes the file while it is read. Deleted at any other time, it is placed anew.
 
 State: there is none besides the file, so a restart changes nothing. Agents and probes with the same `drive` and `path` share it: whoever
 first finds the newest word an hour old overwrites the file, on condition that it has not changed since (If-Match), and the others find
