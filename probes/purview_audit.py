@@ -5,6 +5,8 @@ probes:
   - name: audit-log
     kind: purview_audit
     tenant: contoso
+    interval: 24h # these two are its own; written down, they hold where `defaults` says otherwise
+    timeout: 2h
 ```
 
 | step | what it does |
