@@ -13,7 +13,11 @@ BLAME_WORDS = {
     Blame.SERVICE: "the service itself",
 }
 
-_TARGET_FIELDS = ("url", "query", "domain", "host", "target", "server", "address")
+_TARGET_FIELDS = (
+    *("url", "query", "domain", "host", "target", "server", "address", "mx_of"),
+    *("site", "from_", "mailbox", "user", "organiser", "chat", "portal"),
+)
+_TARGET_PARTS = ("send", "receive", "account", "drive")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _YEAR_10000 = 253_402_300_800
 
@@ -78,6 +82,9 @@ def target(settings: Settings) -> str:
     found = next((value for value in values if isinstance(value, str)), "")
     if "://" in found:
         return _without_secrets(found)
+    if not found:
+        parts = (getattr(settings, name, None) for name in _TARGET_PARTS)
+        return " → ".join(filter(None, (target(part) for part in parts if isinstance(part, Settings))))
     port = getattr(settings, "port", None)
     record = getattr(settings, "record", None)
     return f"{found}{f':{port}' if found and port else ''}{f' {record}' if isinstance(record, str) else ''}".strip()

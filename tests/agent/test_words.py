@@ -4,7 +4,7 @@ import pytest
 
 from agent.words import ago, duration, plain_name, reading, span, target, timestamp
 from probes.core.contract import Settings
-from tests.web.samples import DOMAIN, LOGIN, MX, SHAREPOINT, SMTP, Web
+from tests.web.samples import DOMAIN, LOGIN, MX, SHAREPOINT, SMTP, Name, Port, Web
 
 
 @pytest.mark.parametrize(
@@ -68,6 +68,13 @@ def test_a_measurement_is_named_in_plain_words(name: str, plain: str) -> None:
     assert plain_name(name) == plain
 
 
+class Trip(Settings):
+    send: Port
+    """One end."""
+    receive: Name
+    """The other."""
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -78,6 +85,7 @@ def test_a_measurement_is_named_in_plain_words(name: str, plain: str) -> None:
         (Settings(), ""),
         (Web(url="http://[broken"), ""),
         (Web(url="https://[::1]:8443/x"), "https://[::1]:8443/x"),
+        (Trip(send=Port(host="mx.test", port=25), receive=Name(query="inbox")), "mx.test:25 → inbox A"),
     ],
 )
 def test_a_target_is_what_the_settings_point_at(settings: Settings, words: str) -> None:
