@@ -165,6 +165,6 @@ LIMITS: dict[Service, tuple[Limit, ...]] = {
 }
 """Limits by service: of the sizes of a tenant, and of the kinds of call, the smallest.
 
-That of security is published for alerts and scores, and taken for all of Defender and Purview that has none of its own. Hunting's is for the
-tenant, whoever asks. How many messages an application may write into a channel in a day is not here: no probe writes into channels.
+That of security is published for alerts and scores, and taken for all of Defender and Purview that has none of its own. Hunting's is for
+the tenant, whoever asks. How many messages an application may write into a channel in a day is not here: no probe writes into channels.
 """
