@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import count
 from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
@@ -105,7 +106,7 @@ async def in_drive(door: Door, drive: Drive, words: str) -> Hits:
 
 
 async def everywhere(door: Door, text: str, region: str, *, private: bool = False) -> Hits:
-    """Yield pages of what Microsoft Search finds for a query in the keyword query language, within an open step.
+    """Yield pages of what Microsoft Search finds for a query in the keyword query language, for as long as whoever reads goes on.
 
     `region` is where the tenant's data lies, as an application has to say. `private`: look for what only one person can open, too, which
     needs an index that the first such request lets Microsoft make for the tenant, in hours or days.
@@ -115,8 +116,8 @@ async def everywhere(door: Door, text: str, region: str, *, private: bool = Fals
         Inconclusive: as `graph.call`.
 
     """
-    for page in range(MOST_PAGES):
-        request = _request(text, region, page * PAGE_HITS) | (_PRIVATE_TOO if private else {})
+    for first in count(0, PAGE_HITS):
+        request = _request(text, region, first) | (_PRIVATE_TOO if private else {})
         try:
             answer = await call(door.ctx, door.tenant, door.token, Service.GRAPH, "POST", "/search/query", body={"requests": [request]})
         except Failed as failed:
