@@ -235,8 +235,8 @@ class Probe(Generic[S]):
     shortest interval that needs no override. `tenant` says whether the probe signs in to a tenant, and so needs one; `remembers` whether it
     keeps something over a restart, such as what it created, and so needs a `state_dir`; `permissions` are the least it needs of the tenant,
     `registration` is what the application's registration has to say besides, and `costs` what a good run asks of services. `clear` removes
-    what the ledger says is left of earlier runs; the agent calls it where there is something. `warnings` are sentences on settings that work
-    and have a price that nobody would guess; the configuration tells them with their place.
+    what the ledger says is left of earlier runs; the agent calls it where there is something. `warnings` are sentences on settings that
+    work and have a price that nobody would guess; the configuration tells them with their place.
     """
 
     run: "Callable[[Context, S], Awaitable[None]]"
