@@ -69,10 +69,14 @@ class Files:
 
     def after_upload(self, do: Callable[[Item], object]) -> None:
         """Let somebody do this once, as soon as the probe's file is written and the answer to that is made."""
+        self.during_upload(lambda item: asyncio.get_running_loop().call_soon(do, item))
+
+    def during_upload(self, do: Callable[[Item], object]) -> None:
+        """Let somebody do this once, between the writing of the probe's file and the answer to that."""
 
         def noted(_: Drive, item: Item, __: float) -> None:
             self.drive.noted = before
-            asyncio.get_running_loop().call_soon(do, item)
+            do(item)
 
         before, self.drive.noted = self.drive.noted, noted
 

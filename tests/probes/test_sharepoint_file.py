@@ -206,6 +206,14 @@ def stale_after_upload(by: bytes) -> Callable[[Files], None]:
     return lambda files: files.after_upload(lambda item: setattr(item, "content", by))
 
 
+def another_hash_after_upload(files: Files) -> None:
+    files.after_upload(lambda _: files.spoil("hash"))
+
+
+def another_stored(files: Files) -> None:
+    files.during_upload(lambda _: files.put(b"cut off"))
+
+
 WRITING: dict[str, Way] = {
     "locked": (locked, {}, F, "upload", R.HTTP_4XX, "lockMismatch"),
     "full": (full, {}, F, "upload", R.STORAGE_FULL, "insufficientStorage"),
@@ -217,6 +225,8 @@ WRITING: dict[str, Way] = {
     "deleted meanwhile": (deleted_after_upload, {}, F, "read_back", R.NOT_FOUND, "itemNotFound"),
     "something else comes back": (replaced_after_upload(b"nonsense"), {}, F, "read_back", R.CONTENT_MISMATCH, ""),
     "a broken content of ours": (replaced_after_upload(OTHER[:-1]), {}, F, "read_back", R.CONTENT_MISMATCH, ""),
+    "another hash is told": (another_hash_after_upload, {}, F, "read_back", R.CONTENT_MISMATCH, ""),
+    "something else is stored": (another_stored, {}, F, "upload", R.CONTENT_MISMATCH, ""),
     "an older content comes back": (stale_after_upload(OTHER), {}, F, "read_back", R.CONTENT_MISMATCH, ""),
 }
 
@@ -228,6 +238,19 @@ async def test_each_way_to_fail_at_writing_has_its_step_and_reason(way: Way, fil
     run = await files.run(write=True, **settings)
     assert (run.outcome, run.failed_step, run.reason, run.code) == (outcome, step, reason, code), run.message
     assert run.retry_after == (120 if outcome is INC else 0)
+
+
+async def test_a_refused_upload_keeps_its_own_evidence_though_the_cause_was_looked_for(files: Files) -> None:
+    locked(files)
+    evidence = dict((await files.run(write=True)).evidence)
+    assert (evidence["status"], evidence["error_code"]) == ("423", "resourceLocked / lockMismatch")
+
+
+async def test_a_download_that_never_answers_is_not_mixed_up_with_the_one_before(files: Files) -> None:
+    files.after_upload(lambda _: files.fail(Tcp("reset"), hosts=["files"]))
+    run = await files.run(write=True)
+    assert (run.failed_step, run.reason) == ("read_back", Reason.CONNECTION_RESET)
+    assert not {"storage_status", "sp_request_guid"} & dict(run.evidence).keys()
 
 
 def test_no_room_is_ours_to_mend_and_an_address_that_is_not_taken_the_services() -> None:
@@ -304,6 +327,13 @@ async def test_what_never_was_or_is_gone_is_struck_off(files: Files) -> None:
     files.drive.remove(files.put(b""), files.world.now(), for_good=True)
     await files.clear()
     assert files.outstanding == []
+
+
+async def test_what_another_writes_while_we_look_is_not_removed(files: Files) -> None:
+    await files.run(write=True)
+    files.fail(Http((412,)), operations=["file_delete"])
+    assert not (await files.clear()).cleanup_failed
+    assert (files.written is None, files.outstanding) == (False, [])
 
 
 async def test_what_cannot_be_removed_stays_on_the_ledger(files: Files) -> None:
