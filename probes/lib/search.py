@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from http import HTTPStatus
-from itertools import count
 from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
@@ -116,7 +115,8 @@ async def everywhere(door: Door, text: str, region: str, *, private: bool = Fals
         Inconclusive: as `graph.call`.
 
     """
-    for first in count(0, PAGE_HITS):
+    first = 0
+    while True:
         request = _request(text, region, first) | (_PRIVATE_TOO if private else {})
         try:
             answer = await call(door.ctx, door.tenant, door.token, Service.GRAPH, "POST", "/search/query", body={"requests": [request]})
@@ -126,6 +126,7 @@ async def everywhere(door: Door, text: str, region: str, *, private: bool = Fals
         yield tuple(_hit(_members(hit).get("resource")) for hit in container.get("hits") or ())
         if container.get("moreResultsAvailable") is not True:
             return
+        first += PAGE_HITS
 
 
 async def look(pages: Hits, is_wanted: Callable[[Hit], bool], at_least: int = 1) -> Look:
