@@ -23,6 +23,7 @@ from probes.core.reasons import Reason
 from probes.lib.connect import KernelView, connect, kernel_view, measure_kernel
 from probes.lib.proxy import Route
 from probes.lib.tls import Trust, start_tls
+from probes.lib.tunnel import reach, tunnel
 from probes.lib.url import Url
 from probes.lib.wire import Wire
 
@@ -151,11 +152,9 @@ async def opened(ctx: Context, url: Url, trust: Trust, route: Route | None, fami
         Inconclusive: where this machine lacks what the run needs.
 
     """
-    wire = await (connect(ctx, url.host, url.port, family=family) if route is None else _reach_proxy(ctx, route, family))
+    wire = await reached(ctx, url, route, family, through=url.scheme == "https")
     try:
         if url.scheme == "https":
-            if route is not None:
-                await _tunnel(ctx, wire, route, url)
             await start_tls(ctx, wire, trust, url.host, alpn=_ALPN)
     except BaseException:
         wire.close()
@@ -163,29 +162,19 @@ async def opened(ctx: Context, url: Url, trust: Trust, route: Route | None, fami
     return wire
 
 
-async def _reach_proxy(ctx: Context, route: Route, family: int) -> Wire:
-    ctx.evidence("proxy", route)
-    try:
-        return await connect(ctx, route.host, route.port, family=family)
-    except Failed as error:
-        raise Failed(Reason.PROXY_UNREACHABLE, f"the proxy {route}: {error.message}") from error
+async def reached(ctx: Context, url: Url, route: Route | None, family: int = socket.AF_UNSPEC, *, through: bool = True) -> Wire:
+    """Open a connection to the server of `url`: directly, or `through` the proxy that `route` names; else to that proxy.
 
+    Raises:
+        Failed: with any reason of names, connections and proxies.
+        Inconclusive: where this machine lacks what the run needs.
 
-async def _tunnel(ctx: Context, wire: Wire, route: Route, url: Url) -> None:
-    """Ask the proxy for a connection to the target. Whatever it answers is the proxy's word, never the target's."""
-    target = f"{url.bracketed}:{url.port}"
-    request = Request("CONNECT", url, (("Host", target), ("Connection", "keep-alive")))
-    with ctx.phase("proxy"):
-        try:
-            response = await _Reading(wire, "CONNECT", EVERYTHING).answer_to(request.written(target, route.headers))
-        except Failed as error:
-            raise Failed(Reason.PROXY_UNREACHABLE, f"the proxy {route} did not answer CONNECT: {error.message}") from error
-        wire.listen(None, None)
-        ctx.evidence("proxy_status", response.status)
-        if response.status == _PROXY_LOGIN:
-            raise Failed(Reason.PROXY_AUTH, f"the proxy {route} asks for a login", code="407")
-        if response.status // 100 != 2:  # noqa: PLR2004 - 2xx
-            raise Failed(Reason.PROXY_REFUSED, f"the proxy {route} answers CONNECT with {response.status}", code=str(response.status))
+    """
+    if route is None:
+        return await connect(ctx, url.host, url.port, family=family)
+    if not through:
+        return await reach(ctx, route, family)
+    return await tunnel(ctx, route, f"{url.bracketed}:{url.port}", USER_AGENT, family)
 
 
 class _Unpacker(Protocol):
@@ -315,7 +304,7 @@ class _Reading:
             self._headers = {}
             return
         self._status, self._head_done = status, True
-        if self._method in {"HEAD", "CONNECT"}:
+        if self._method == "HEAD":
             self._finish()
             raise _Stop
         encoding = self._headers.get(b"content-encoding", b"identity").strip().lower()

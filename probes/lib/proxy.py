@@ -55,6 +55,11 @@ class Proxy(Settings):
     """Password to log in with."""
 
 
+def as_proxy(setting: Proxy | str | None) -> Proxy | None:
+    """Return the proxy that a setting names, as a block or as its URL alone."""
+    return Proxy(url=setting) if isinstance(setting, str) else setting
+
+
 def route_to(ctx: Context, proxy: Proxy | None, url: Url) -> Route | None:
     """Return the proxy that leads to `url`, or None for the direct way.
 

@@ -1,6 +1,7 @@
 """How to reach a mailbox's server and prove who we are there: the same for IMAP and POP3, and what a refusal of the login means."""
 
 import re
+import socket
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Literal
@@ -10,13 +11,15 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Inconclusive, Secret, Stopped
 from probes.core.reasons import Reason
 from probes.core.text import shown
-from probes.lib.connect import connect
 from probes.lib.dialogue import GREETING, Protocol, ask_for_tls
+from probes.lib.http import reached
 from probes.lib.mail.sasl import complaint, without_secret
+from probes.lib.proxy import Proxy, route_to
 from probes.lib.resolve import is_address
 from probes.lib.tenant import tenant_of
 from probes.lib.tls import Trust, start_tls
 from probes.lib.tokens import Token, Tokens, token_for
+from probes.lib.url import parse
 from probes.lib.wire import Wire
 
 Security = Literal["tls", "starttls", "none"]
@@ -57,6 +60,7 @@ class Server:
     port: int
     security: Security
     trust: Trust
+    proxy: Proxy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,7 @@ async def reach(ctx: Context, protocol: Protocol, server: Server) -> Wire:
         Failed: with a reason of names, connections, TLS, or what the greeting says.
 
     """
-    wire = await connect(ctx, server.host, server.port)
+    wire = await connected(ctx, server.host, server.port, server.proxy)
     try:
         if server.security == "tls":
             await start_tls(ctx, wire, server.trust, server.host)
@@ -118,6 +122,18 @@ async def reach(ctx: Context, protocol: Protocol, server: Server) -> Wire:
         wire.close()
         raise
     return wire
+
+
+async def connected(ctx: Context, host: str, port: int, proxy: Proxy | None, family: int = socket.AF_UNSPEC) -> Wire:
+    """Connect to a mail server: directly, or through an HTTP proxy (CONNECT), where it lets us out to such ports.
+
+    Raises:
+        Failed: with any reason of names, connections and proxies.
+        Inconclusive: where this machine lacks what the run needs.
+
+    """
+    url = parse(f"https://{f'[{host}]' if ':' in host else host}:{port}/")
+    return await reached(ctx, url, route_to(ctx, proxy, url), family)
 
 
 async def greeting_of(wire: Wire, protocol: Protocol) -> str:

@@ -24,6 +24,7 @@ from probes.lib.mail.letter import HEADER, Letter, tag_in
 from probes.lib.mail.looks import looks
 from probes.lib.mail.ours import header_text, is_wanted, may_report
 from probes.lib.mail.report import Report, report_in
+from probes.lib.proxy import Proxy, ProxyUrl, as_proxy
 from probes.lib.resolve import ascii_host
 from probes.lib.tls import Trust
 
@@ -90,6 +91,8 @@ class ImapReceive(Settings):
     """Remove through Graph, for good, what Exchange Online keeps of removed mail among the recoverable items; needs `oauth`."""
     tls: Trust = Trust()
     """Whom to trust."""
+    proxy: Proxy | ProxyUrl | None = None
+    """Proxy to go through, which has to let us out to this port; without it the connection is direct, whatever the tenant says."""
 
     @model_validator(mode="after")
     def _one_login(self) -> Self:
@@ -99,7 +102,7 @@ class ImapReceive(Settings):
     @property
     def server(self) -> Server:
         """Where the mailbox is."""
-        return Server(self.host, self.port or (993 if self.security == "tls" else 143), self.security, self.tls)
+        return Server(self.host, self.port or (993 if self.security == "tls" else 143), self.security, self.tls, as_proxy(self.proxy))
 
     @property
     def account(self) -> Account:

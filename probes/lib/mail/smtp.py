@@ -15,15 +15,16 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Secret, Settings, Stopped
 from probes.core.needs import Api, Permission, Scope
 from probes.core.reasons import Reason
-from probes.lib.connect import FAMILIES, Family, connect
+from probes.lib.connect import FAMILIES, Family
 from probes.lib.dialogue import SmtpReply, send_line, smtp_ask, smtp_reply
 from probes.lib.dns import ask, require_rcode
 from probes.lib.dns_message import Question
-from probes.lib.mail.access import Account, Proof, proof_of
+from probes.lib.mail.access import Account, Proof, connected, proof_of
 from probes.lib.mail.ends import Accepted, Outbox, SubmissionUncertain
 from probes.lib.mail.letter import Address, Letter, mime, needs_utf8
 from probes.lib.mail.smtp_session import PORTS, SEND_AS_APP, Offer, Security, greeted, log_in, want
 from probes.lib.nameservers import SYSTEM, Resolver, parse_nameserver
+from probes.lib.proxy import Proxy, ProxyUrl, as_proxy
 from probes.lib.resolve import ascii_host
 from probes.lib.tls import Trust
 from probes.lib.wire import Wire
@@ -71,6 +72,8 @@ class SmtpSend(Settings):
     """Kind of address to connect to: `any` takes the first that the resolver gives."""
     tls: Trust = Trust()
     """Whom to trust."""
+    proxy: Proxy | ProxyUrl | None = None
+    """Proxy to go through, which has to let us out to this port; without it the connection is direct, whatever the tenant says."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -149,7 +152,7 @@ class _SmtpOutbox:
         settings = self.settings
         proof = await self._proof(ctx)
         host = settings.host or await mail_exchanger(ctx, letter.recipient.rpartition("@")[2], settings.resolver)
-        with await connect(ctx, host, settings.at, family=FAMILIES[settings.family]) as wire:
+        with await connected(ctx, host, settings.at, as_proxy(settings.proxy), FAMILIES[settings.family]) as wire:
             offer = await greeted(ctx, wire, host, settings.secured, settings.tls)
             if proof is not None:
                 await log_in(ctx, wire, host, offer, proof)
