@@ -13,8 +13,9 @@ import pytest
 from agent.__main__ import _once
 from agent.config import load
 from agent.job import Job
-from agent.litter import FIRST_SECONDS, LONGEST_SECONDS, Litter, Standing, Sweeper, clear_now, origins
+from agent.litter import FIRST_SECONDS, LONGEST_SECONDS, Litter, Standing, Sweeper, clear_now, job_of_then, origins
 from agent.state import Origin, State
+from probes import REGISTRY
 from probes.core.context import Context, Shared
 from probes.core.contract import Failed, Inconclusive, Probe, Secret, Settings, Stopped, always
 from probes.core.ledger import Artefact, MemoryLedger
@@ -236,21 +237,18 @@ async def test_a_clearing_sees_only_what_was_there_when_it_began() -> None:
     assert (standing.outstanding("files"), ledger.outstanding("files")) == ((), (new,))
 
 
-async def test_what_is_left_while_the_rest_is_being_cleared_comes_next_and_never_twice_at_once(tmp_path: Path) -> None:
+async def test_what_is_left_while_the_rest_is_being_cleared_comes_next_and_never_at_the_same_time(tmp_path: Path) -> None:
     async with agent(tmp_path) as world:
         SERVICE.open.clear()
         await leave(world.state, "files", "reports", "a")
         world.litter.ended("files", 0.0)
         assert await SERVICE.heard.get() == "a"
-        world.probes.running.add("files")
         await leave(world.state, "files", "reports", "new")
-        world.litter.ended("files", 0.0)
-        await asyncio.sleep(0)
+        for _ in range(3):
+            world.litter.ended("files", 0.0)
+            await asyncio.sleep(0)
+        assert SERVICE.asked == ["a"]
         SERVICE.open.set()
-        await world.settled()
-        assert (SERVICE.folders["reports"], SERVICE.asked) == (["new"], ["a"])
-        world.probes.running.clear()
-        world.litter.ended("files", 0.0)
         await world.settled()
         assert (SERVICE.folders["reports"], SERVICE.asked) == ([], ["a", "new"])
 
@@ -463,6 +461,16 @@ async def test_a_command_clears_once_and_stops_at_the_first_that_fails(tmp_path:
     await clear_now(sweeper)
     assert (SERVICE.folders["reports"], state.names()) == (["u"], ("unknown",))
     await state.close()
+
+
+def test_every_kind_that_creates_something_can_be_cleared_with_the_settings_that_are_remembered() -> None:
+    configuration = load(Path(__file__).parents[2] / "config" / "example.yml", secrets=False)
+    creating = {one.kind: one for one in configuration.jobs if one.probe.clear is not None}
+    assert {kind for kind, probe in REGISTRY.items() if probe.clear is not None} == creating.keys()
+    known = origins(configuration)
+    for job in creating.values():
+        then = job_of_then("renamed", known[job.name], REGISTRY, configuration.tenants)
+        assert (then.settings, then.kind, then.tenant) == (job.settings, job.kind, job.tenant)
 
 
 @pytest.mark.parametrize("failure", ["", "locked"])
