@@ -233,5 +233,6 @@ def test_the_schema_and_the_loader_accept_the_same(judge: jsonschema.Draft202012
 
 def test_the_schema_has_the_keys_that_the_loader_reads() -> None:
     assert tuple(top_keys(read_models())) == TOP
-    keys: dict[str, Any] = {kind: schema()["$defs"][f"probe_{kind}"]["properties"] for kind in REGISTRY}
+    parts = schema()["$defs"]
+    keys: dict[str, Any] = {kind: parts[f"probe_{kind}"]["properties"] for kind in REGISTRY}
     assert all(set(probe.settings.model_fields) <= set(keys[kind]) for kind, probe in REGISTRY.items())
