@@ -63,7 +63,7 @@ async def tenant(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Here
 @pytest.fixture
 def here(tenant: Here, monkeypatch: pytest.MonkeyPatch) -> Roll:
     """Return the tenant with all in order: two people in the team, changes that show at once, an empty ledger, and no time to lose."""
-    for name, seconds in {"PACE_SECONDS": 0.02, "_PATIENCE": 0.1, "_RESERVE": 1.0}.items():
+    for name, seconds in {"PACE_SECONDS": 0.02, "_PATIENCE": 2.0, "_RESERVE": 1.0}.items():
         monkeypatch.setattr(teams_member, name, seconds)
     tenant.restore()
     tenant.world.of(Teams).shows_after = 0.0
@@ -82,7 +82,7 @@ async def test_a_user_is_added_seen_and_taken_out(here: Roll) -> None:
     run = await here.run()
     assert (run.outcome, run.message, run.cleanup_failed, run.tainted) == (Outcome.OK, "", False, False)
     assert [step.name for step in run.steps] == ALL
-    assert [sample.value >= 0.02 for sample in run.measured if sample.name == "seen_seconds"] == [True]
+    assert [sample.value > 0.01 for sample in run.measured if sample.name == "seen_seconds"] == [True]
     assert dict(run.evidence)["looks"] == "1"
     assert (here.has(3), here.known) == (False, [])
 
@@ -92,19 +92,9 @@ async def test_the_waits_that_microsoft_asks_for_are_in_no_step(here: Roll, monk
     monkeypatch.setattr(teams_member, "PACE_SECONDS", 0.1)
     run = await here.run()
     ends = {step.name: (step.started, step.started + step.seconds) for step in run.steps}
-    assert ends["seen"][0] - ends["add"][1] >= 0.1
-    assert ends["cleanup"][0] - ends["seen"][1] >= 0.1
+    assert ends["seen"][0] - ends["add"][1] > 0.09
+    assert ends["cleanup"][0] - ends["seen"][1] > 0.09
     assert [phase for step in run.steps for phase, _ in step.phases if phase == "wait"] == []
-
-
-@on_one_loop
-async def test_a_member_who_shows_late_is_looked_for_again(here: Roll) -> None:
-    here.world.of(Teams).shows_after = 0.1
-    run = await here.run()
-    assert (run.message, int(dict(run.evidence)["looks"]) > 1) == ("", True)
-    assert [step.name for step in run.steps if "wait" in dict(step.phases)] == ["seen"]
-    assert next(sample.value for sample in run.measured if sample.name == "seen_seconds") >= 0.1
-    assert not here.has(3)
 
 
 @on_one_loop
@@ -188,9 +178,10 @@ async def test_too_many_calls_of_our_own_say_nothing_about_teams(here: Roll) -> 
 
 
 @on_one_loop
-async def test_a_member_who_never_shows_is_not_found_and_taken_out_all_the_same(here: Roll) -> None:
+async def test_a_member_who_never_shows_is_not_found_and_taken_out_all_the_same(here: Roll, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teams_member, "_RESERVE", HOUR)
     here.world.of(Teams).shows_after = math.inf
-    run = await here.run(deadline=1.2)
+    run = await here.run()
     assert ended(run) == (Outcome.FAILED, "seen", Reason.NOT_FOUND)
     assert "not among the members in" in run.message
     assert here.has(3)
@@ -200,21 +191,15 @@ async def test_a_member_who_never_shows_is_not_found_and_taken_out_all_the_same(
 
 @on_one_loop
 @pytest.mark.parametrize(("roles", "said"), [((), "is in the team already"), (("owner",), "is an owner")], ids=["member", "owner"])
-async def test_who_was_in_the_team_before_is_told_and_stays(roles: tuple[str, ...], said: str, here: Roll) -> None:
+async def test_who_was_in_the_team_before_is_told_and_stays(
+    roles: tuple[str, ...], said: str, here: Roll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(teams_member, "_PATIENCE", 0.0)
     here.put(3, *roles)
     run = await here.run()
     assert ended(run) == (Outcome.FAILED, "look", Reason.APP_CONFIG)
     assert said in run.message
     assert (here.has(3), here.known) == (True, [])
-
-
-@on_one_loop
-async def test_another_agent_is_given_a_moment(here: Roll) -> None:
-    theirs = here.put(3)
-    run = asyncio.ensure_future(here.run())
-    asyncio.get_running_loop().call_later(0.05, setattr, theirs, "until", 0.0)
-    done = await run
-    assert (done.message, done.tainted, here.has(3)) == ("", True, False)
 
 
 @on_one_loop
@@ -239,22 +224,23 @@ async def test_two_agents_with_the_same_user_do_not_disturb_each_other(here: Rol
 @on_one_loop
 async def test_two_probes_of_one_agent_take_turns(here: Roll) -> None:
     runs = await asyncio.gather(here.run(), here.run(name="two"))
-    assert [(run.message, run.tainted) for run in runs] == [("", False), ("", True)]
-    assert [step.name for step in runs[1].steps] == ["token", "turn", *ALL[1:]]
+    first, second = sorted(runs, key=lambda run: run.tainted)
+    assert [(run.message, run.tainted) for run in (first, second)] == [("", False), ("", True)]
+    assert [step.name for step in second.steps] == ["token", "turn", *ALL[1:]]
     assert (here.has(3), here.known, here.shared.ledger.outstanding("two")) == (False, [], ())
 
 
 @on_one_loop
 async def test_a_turn_that_does_not_come_says_nothing_about_teams(here: Roll) -> None:
     async with here.shared.part(teams_member.Turns).of(here.tenant, here.team.id, here.users[3]):
-        run = await here.run(deadline=0.3)
+        run = await here.run(deadline=1.0)
     assert ended(run) == (Outcome.INCONCLUSIVE, "turn", Reason.THROTTLED)
 
 
 @on_one_loop
 async def test_a_run_that_ends_while_it_adds_somebody_leaves_nobody_after_the_next_start(here: Roll) -> None:
     here.wrong(Drip(), "member_add")
-    assert ended(await here.run(deadline=0.3)) == (Outcome.FAILED, "add", Reason.TIMEOUT)
+    assert ended(await here.run(deadline=1.0)) == (Outcome.FAILED, "add", Reason.TIMEOUT)
     assert (here.has(3), [artefact.fact("membership") for artefact in here.known]) == (True, [""])
     await here.clear()
     assert (here.has(3), here.known) == (False, [])
@@ -319,7 +305,7 @@ SEEN = answer({"value": [THEM]})
 
 @pytest.fixture
 def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in {"PACE_SECONDS": 0.01, "_PATIENCE": 0.03, "_RESERVE": 0.1}.items():
+    for name, seconds in {"PACE_SECONDS": 0.01, "_PATIENCE": 0.03, "_RESERVE": HOUR}.items():
         monkeypatch.setattr(teams_member, name, seconds)
 
 
@@ -344,7 +330,7 @@ def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 )  # fmt: skip
 async def test_answers_no_tenant_should_give_are_named(say: Any, step: str, reason: Reason) -> None:
     async with scripted(say) as script:
-        run = await run_kind("teams_member", script.tenant, deadline=0.6, team=TEAM, user=USER)
+        run = await run_kind("teams_member", script.tenant, team=TEAM, user=USER)
     assert ended(run) == (Outcome.FAILED, step, reason)
 
 
@@ -354,6 +340,26 @@ async def test_a_member_whom_another_agent_took_out_is_gone() -> None:
         run = await run_kind("teams_member", script.tenant, team=TEAM, user=USER)
     assert (run.message, run.cleanup_failed) == ("", False)
     assert [asked.method for asked in script.calls] == ["GET", "POST", "GET", "DELETE", "GET"]
+
+
+@pytest.mark.usefixtures("_hurried")
+async def test_another_agent_that_has_the_user_in_the_team_is_given_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teams_member, "_PATIENCE", HOUR)
+    async with scripted(told(SEEN, SEEN, EMPTY, SEEN)) as script:
+        run = await run_kind("teams_member", script.tenant, team=TEAM, user=USER)
+    assert (run.message, run.tainted, run.cleanup_failed) == ("", True, False)
+    assert [asked.method for asked in script.calls] == ["GET", "GET", "GET", "POST", "GET", "DELETE"]
+    assert [step.name for step in run.steps if "wait" in dict(step.phases)] == ["look"]
+
+
+@pytest.mark.usefixtures("_hurried")
+async def test_a_member_who_shows_late_is_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teams_member, "_RESERVE", 0.0)
+    async with scripted(told(EMPTY, EMPTY, EMPTY, SEEN)) as script:
+        run = await run_kind("teams_member", script.tenant, team=TEAM, user=USER)
+    assert (run.message, dict(run.evidence)["looks"]) == ("", "3")
+    assert [step.name for step in run.steps if "wait" in dict(step.phases)] == ["seen"]
+    assert next(sample.value for sample in run.measured if sample.name == "seen_seconds") > 0.02
 
 
 async def test_runs_that_failed_one_after_the_other_are_cleared_with_one_look() -> None:

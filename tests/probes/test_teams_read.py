@@ -121,7 +121,7 @@ async def test_what_graph_refuses_with_is_named(status: int, outcome: Outcome, r
 @on_one_loop
 async def test_an_answer_that_never_comes_is_a_timeout_of_its_step(here: Here) -> None:
     here.wrong(Drip(), "channel_list")
-    run = await here.run(deadline=0.3)
+    run = await here.run(deadline=0.8)
     assert (run.failed_step, run.reason) == ("channels", Reason.TIMEOUT)
 
 
