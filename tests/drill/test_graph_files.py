@@ -1,14 +1,18 @@
 """Files lie in drives; their bytes come from another host by addresses that need no token and bear none."""
 
 import hashlib
+import re
 from base64 import b64decode
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
+from aiohttp import ClientPayloadError
 
+from agent.drill.faults import Content, Fault
 from agent.drill.graph.drives import quick_xor_hash
 from agent.drill.graph.sites import BINARY_BYTES, CANARY, CANARY_TEXT, HOST, Sites
+from agent.drill.outage import read, schedule
 from agent.drill.world import World
 from tests.drill.data import FILES, Client, data_client
 
@@ -369,3 +373,35 @@ def test_sites_and_drives_are_called_the_same_in_every_run() -> None:
     second.random.random()
     assert first.of(Sites).probe_drive.id == second.of(Sites).probe_drive.id
     assert first.of(Sites).probe_site.id == second.of(Sites).probe_site.id
+
+
+SPOILT = get_args(get_type_hints(Content)["how"])
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_an_outage_can_spoil_files_in_every_way(how: str) -> None:
+    text = f"{{id: X01, title: Files, phases: [{{from: 0, until: 1, what: x, faults: [{{content: {how}, hosts: [files]}}]}}]}}"
+    (fault,) = schedule(read(text, "x.yml"), 0.0)
+    assert fault.effect == Content(how)  # type: ignore[arg-type] # one of its words
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "leads"),
+    [("nowhere", 302, "^$"), ("elsewhere", 302, "^https://localhost:1/common/"), ("plain", 302, "^http://"), ("deleted", 404, "^$")],
+)
+async def test_graph_leads_astray_where_that_is_wanted(client: Client, how: Any, status: int, leads: str) -> None:
+    client.world.listens("login", 1)
+    client.world.faults.set(Fault(Content(how)))
+    reply = await client.ask("GET", root(client, CANARY, ":/content"), "Files.Read.All")
+    assert reply.status == status
+    assert re.search(leads, reply.headers.get("Location", ""))
+
+
+async def test_bytes_are_cut_off_or_changed_where_that_is_wanted(client: Client) -> None:
+    url = await link(client)
+    client.world.faults.set(Fault(Content("wrong")))
+    reply = await client.fetch("GET", url)
+    assert (len(reply.data), reply.data == CANARY_TEXT, reply.data[1:] == CANARY_TEXT[1:]) == (len(CANARY_TEXT), False, True)
+    client.world.faults.set(Fault(Content("truncated")))
+    with pytest.raises(ClientPayloadError):
+        await client.fetch("GET", url)
