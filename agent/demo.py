@@ -21,6 +21,7 @@ import typer
 
 from agent.address import Address, written
 from agent.drill.outage import Outage
+from agent.drill.outage import written as written_faults
 
 if TYPE_CHECKING:
     from agent.drill.tenant import Tenant
@@ -77,6 +78,7 @@ async def demo(show: Show, listen: Address) -> int:
                 _begin(tenant, show)
                 typer.echo(_welcome(tenant, listen, show))
             status = await _first_of(agent, stopped, show.seconds)
+            typer.echo("".join(_unnoticed(tenant, show)), nl=False)
     typer.echo(f"The agent ended by itself with status {status}." if status else "The demo has ended and left nothing behind.")
     return status
 
@@ -253,6 +255,13 @@ def _programme(show: Show) -> list[str]:
         after = _HEALTHY_SECONDS + (phase.first - outage.begins) * second
         lines.append(f"  after {after:4.0f} s, for {(phase.until - phase.first) * second:4.0f} s: {phase.what}")
     return [*lines, f"  after {_HEALTHY_SECONDS + outage.minutes * second:4.0f} s: all is well again"]
+
+
+def _unnoticed(tenant: "Tenant", show: Show) -> list[str]:
+    """Say which faults nothing in the demo came across, because what they break is asked for by none of its probes."""
+    lines = written_faults(show.outage) if show.outage else ()
+    unmet = [lines[number] for number in tenant.world.faults.unmet() if number < len(lines)]
+    return ["Nothing in the demo came across these faults:\n", *(f"  {line}\n" for line in unmet)] if unmet else []
 
 
 def _times(pace: float) -> str:

@@ -192,13 +192,14 @@ class Faults:
         self.watchers: list[Callable[[], object]] = []
         """Called whenever the faults are set anew."""
         self._all: tuple[tuple[Fault, random.Random], ...] = ()
+        self._met: set[int] = set()
 
     def __iter__(self) -> Iterator[Fault]:
         return iter([fault for fault, _ in self._all])
 
     def set(self, *faults: Fault) -> None:
         """Make these the faults, in place of all others; without any all is well."""
-        self._all = ()
+        self._all, self._met = (), set()
         self.add(*faults)
 
     def add(self, *faults: Fault) -> None:
@@ -213,8 +214,9 @@ class Faults:
     def holding(self, host: str, effect: type[Effect], *, region: str = "") -> tuple[tuple[Fault, float], ...]:
         """Give the faults of this effect that hold on a host now, whoever asks, each with its share of this moment. No luck is drawn."""
         asked, now = _Asked(host, "", "", region, "", "", ""), self._now()
-        found = ((fault, share_at(fault, now)) for fault, _ in self._all if isinstance(fault.effect, effect))
-        return tuple((fault, share) for fault, share in found if share > 0 and _fits(replace(fault.where, sources=frozenset()), asked))
+        found = ((number, fault) for number, (fault, _) in enumerate(self._all) if isinstance(fault.effect, effect))
+        fitting = tuple((number, fault) for number, fault in found if _fits(replace(fault.where, sources=frozenset()), asked))
+        return tuple((self._meet(number), share) for number, fault in fitting if (share := share_at(fault, now)) > 0)
 
     def hits(
         self,
@@ -234,15 +236,26 @@ class Faults:
         asked = _Asked(host, operation, service, region, grant, source, name.lower().rstrip("."))
         now = self._now()
         return tuple(
-            fault
-            for fault, chance in self._all
-            if (not effects or isinstance(fault.effect, effects)) and _fits(fault.where, asked) and _drawn(chance, share_at(fault, now))
+            self._meet(number)
+            for number, (fault, chance) in enumerate(self._all)
+            if (not effects or isinstance(fault.effect, effects)) and _fits(fault.where, asked) and self._drawn(number, chance, now)
         )
 
     def first(self, effect: type[E], host: str, **asked: str) -> E | None:
         """Give the first effect of this kind that hits, or None: `faults.first(Token, "login", operation="token", grant="password")`."""
         return next((fault.effect for fault in self.hits(host, effect, **asked) if isinstance(fault.effect, effect)), None)
 
+    def unmet(self) -> tuple[int, ...]:
+        """Numbers of the faults that have begun and that nobody came across, lucky or not."""
+        now = self._now()
+        return tuple(number for number, (fault, _) in enumerate(self._all) if number not in self._met and fault.first <= now)
 
-def _drawn(chance: random.Random, share: float) -> bool:
-    return share > 0 and chance.random() < share
+    def _drawn(self, number: int, chance: random.Random, now: float) -> bool:
+        share = share_at(self._all[number][0], now)
+        if share > 0:
+            self._met.add(number)
+        return share > 0 and chance.random() < share
+
+    def _meet(self, number: int) -> Fault:
+        self._met.add(number)
+        return self._all[number][0]

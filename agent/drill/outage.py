@@ -44,6 +44,7 @@ from agent.drill.world import HOSTS
 
 _LARGEST = 256 * 1024
 _MINUTE = 60.0
+_ONE_LINE = 10_000
 _SPOKEN = StatusSource(state="serviceDegradation")
 """What service health says of Microsoft 365 as a whole once Microsoft has said anything."""
 
@@ -220,6 +221,17 @@ def schedule(outage: Outage, start: float, speed: float = 1.0) -> tuple[Fault, .
         for entry in phase.faults
     )
     return played + spoken
+
+
+def written(outage: Outage) -> tuple[str, ...]:
+    """Write what its phase is about and then each fault of an outage, a line each, in the order of `schedule`."""
+    return tuple(f"{phase.what}: {_written(entry)}" for phase in outage.phases for entry in phase.faults)
+
+
+def _written(entry: _Entry) -> str:
+    given = entry.model_dump(mode="json", exclude_defaults=True)
+    plain = {name: sorted(value) if isinstance(value, list) else value for name, value in given.items()}
+    return yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=_ONE_LINE).strip()
 
 
 def read(text: str, name: str) -> Outage:

@@ -15,8 +15,10 @@ from typer.testing import CliRunner
 from agent import demo
 from agent.__main__ import app
 from agent.config import load
-from agent.drill.outage import read
-from agent.drill.tenant import tenant
+from agent.drill.faults import Http
+from agent.drill.outage import read, schedule
+from agent.drill.tenant import Tenant, tenant
+from agent.drill.world import World
 from probes import REGISTRY
 from probes.core.contract import always
 from tests.processes import free_port
@@ -30,6 +32,29 @@ def test_the_ready_configuration_has_a_probe_of_each_kind_of_the_tenant_and_of_n
     text = Path(demo.__file__).with_name("drill").joinpath("tenant.yml").read_text()
     kinds = set(re.findall(r"(?m)^    kind: (\w+)$", text))
     assert {kind for kind, probe in REGISTRY.items() if probe.tenant is always} <= kinds
+
+
+OWN = """
+id: X01_two
+title: t
+phases:
+  - {from: 0, until: 1, what: search is down, faults: [{http: 503, operations: [search, file_download], share: 0.5}]}
+"""
+
+
+def test_faults_that_nothing_in_the_demo_came_across_are_said_at_the_end() -> None:
+    two = read(OWN, "x.yml")
+    nowhere = Path("x")
+    watched = Tenant(World(clock=lambda: 100.0), nowhere, nowhere, nowhere, 1, 2, 3, 4, 5)
+    watched.world.faults.set(*schedule(two, 50.0))
+    show = demo.Show(two)
+    assert demo._unnoticed(watched, show) == [
+        "Nothing in the demo came across these faults:\n",
+        "  search is down: {http: [503], operations: [file_download, search], share: 0.5}\n",
+    ]
+    watched.world.faults.hits("graph", Http, operation="search")
+    assert demo._unnoticed(watched, show) == []
+    assert demo._unnoticed(watched, demo.Show()) == []
 
 
 async def test_a_taken_address_is_refused_before_anything_starts() -> None:

@@ -78,3 +78,25 @@ def test_setting_replaces_and_adding_keeps() -> None:
     assert [fault.effect for fault in made] == [Latency(1), Latency(2)]
     made.set()
     assert list(made) == []
+
+
+def test_what_nobody_came_across_is_known() -> None:
+    clock = Clock(10.0)
+    some = Faults(clock)
+    search, chats, later = (Where(operations=frozenset({name})) for name in ("search", "chat_create", "health"))
+    some.set(
+        Fault(Http((503,)), search),
+        Fault(Http((503,)), chats, share=0.001),
+        Fault(Http((503,)), later, first=20.0),
+        Fault(Tcp("timeout"), Where(hosts=frozenset({"graph"}))),
+        Fault(Tcp("timeout"), Where(hosts=frozenset({"login"}))),
+    )
+    assert some.unmet() == (0, 1, 3, 4)
+    some.hits("graph", Http, operation="chat_create")
+    some.hits("graph", Http, operation="health")
+    some.holding("graph", Tcp)
+    assert some.unmet() == (0, 4)
+    clock.seconds = 20.0
+    assert some.unmet() == (0, 2, 4)
+    some.set(Fault(Http((503,)), search))
+    assert some.unmet() == (0,)
