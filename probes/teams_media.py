@@ -223,7 +223,7 @@ def _unanswered(ctx: Context, where: str, stream: Stream, talk: _Conversation) -
         return Failed(Reason.PROTOCOL_ERROR, f"{where}: {stream.ignored} datagrams, and none answers what was asked")
     proxied = any(scheme != "no" for scheme, _ in ctx.shared.environ_proxies)
     besides = "; the environment names an HTTP proxy, and none carries UDP: it has to get out beside the proxy" if proxied else ""
-    return Failed(Reason.CONNECT_TIMEOUT, f"{where}: no answer to {len(stream.sent)} packets over UDP{besides}")
+    return Failed(Reason.CONNECT_TIMEOUT, f"{where}: no answer over UDP, packets sent: {len(stream.sent)}{besides}")
 
 
 async def _rest(ctx: Context, settings: TeamsMedia, stream: Stream) -> None:

@@ -71,7 +71,8 @@ class Stream:
 
     def __enter__(self) -> Self:
         if _KERNEL_STAMPS:
-            self._sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+            with suppress(OSError):  # a sandbox may play Linux without it; answers then come without a stamp
+                self._sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         if sys.platform == "win32":  # whose loop cannot watch sockets
             self._puller = self._loop.create_task(self._pull())
         else:

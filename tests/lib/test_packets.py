@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 import time
 from collections.abc import Callable
 from time import perf_counter
@@ -97,6 +98,20 @@ async def test_a_port_where_nothing_listens_is_heard_of() -> None:
         await refused.first(perf_counter() + 2)
 
 
+async def test_a_question_that_cannot_leave_ends_it() -> None:
+    class Huge(Numbers):
+        def write(self) -> tuple[bytes, bytes]:
+            return b"1", bytes(70_000)
+
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.connect(("127.0.0.1", 9))
+    with Stream(sock, Huge(), pace=PACE, count=5) as stuck:
+        with pytest.raises(OSError, match="too long"):
+            await stuck.rest(perf_counter() + 2)
+    assert not stuck.sent
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux stamps datagrams for us")
 async def test_a_busy_loop_lengthens_no_round_trip_and_is_told() -> None:
     answered = asyncio.Event()
 

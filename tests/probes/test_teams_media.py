@@ -17,6 +17,7 @@ from probes.core.reasons import Reason
 from probes.teams_media import RELAY, TeamsMedia, interarrival_jitter
 from tests.fakes import hostile
 from tests.fakes.relay import SOURCE, good, relay
+from tests.lib.runs import no_descriptors_left
 from tests.probes.once import once
 from tests.probes.pages import lookup, measured, read
 
@@ -69,16 +70,17 @@ LOST = Fault(Packets("lost"))
 @pytest.mark.parametrize(
     ("server", "settings", "step", "reason", "says"),
     [
-        (lambda: tenant(LOST), {}, "binding", Reason.CONNECT_TIMEOUT, "no answer to 20 packets over UDP"),
-        (lambda: tenant(Fault(Tcp("timeout"))), {}, "binding", Reason.CONNECT_TIMEOUT, "no answer to 20 packets over UDP"),
+        (lambda: tenant(LOST), {}, "binding", Reason.CONNECT_TIMEOUT, "no answer over UDP, packets sent: 20"),
+        (lambda: tenant(Fault(Tcp("timeout"))), {}, "binding", Reason.CONNECT_TIMEOUT, "no answer over UDP, packets sent: 20"),
         (nobody, {}, "binding", Reason.CONNECT_REFUSED, "connection refused"),
+        (nobody, {"host": "255.255.255.255"}, "binding", Reason.UNREACHABLE, "permission denied"),
         (nobody, {"host": "nowhere.test"}, "resolve", Reason.DNS_NXDOMAIN, "nowhere.test does not exist"),
         (lambda: tenant(Fault(Packets("lost"), share=0.5)), {}, "stream", Reason.TOO_SLOW, "% of packets lost, more than 1.0%"),
         (lambda: tenant(Fault(Latency(0.03))), {"max_rtt": 0.02}, "stream", Reason.TOO_SLOW, "round trip 3"),
         (lambda: tenant(Fault(Packets("late", 0.05))), {"max_jitter": 0.001}, "stream", Reason.TOO_SLOW, "jitter "),
-        (lambda: tenant(Fault(Latency(0.2))), {}, "binding", Reason.CONNECT_TIMEOUT, "no answer to 20 packets over UDP"),
+        (lambda: tenant(Fault(Latency(0.2))), {}, "binding", Reason.CONNECT_TIMEOUT, "no answer over UDP, packets sent: 20"),
     ],
-    ids=["UDP dropped", "path broken", "nothing listens", "no such name", "lossy", "slow", "uneven", "too late to count"],
+    ids=["UDP dropped", "path broken", "nothing listens", "no way there", "no such name", "lossy", "slow", "uneven", "too late to count"],
 )
 async def test_what_is_wrong_is_named(
     server: Callable[[], AbstractAsyncContextManager[int]], settings: dict[str, Any], step: str, reason: Reason, says: str
@@ -185,6 +187,20 @@ async def test_a_run_with_less_time_sends_less() -> None:
         run = await once("teams_media", deadline=0.5, **(QUICK | {"host": "127.0.0.1", "port": port, "packets": 3000}))
     assert run.outcome is Outcome.OK
     assert 10 < int(dict(run.evidence)["packets"].partition(" ")[0]) < 100
+
+
+async def test_a_machine_without_a_socket_left_says_nothing_about_the_relay() -> None:
+    with no_descriptors_left():
+        run = await media(9)
+    assert (run.outcome, run.failed_step, run.reason) == (Outcome.INCONCLUSIVE, "binding", Reason.AGENT_RESOURCES)
+    assert measured(run) == {}
+
+
+async def test_a_run_that_has_no_time_for_an_answer_ends_within_it() -> None:
+    async with tenant(LOST) as port:
+        run = await once("teams_media", deadline=0.1, host="127.0.0.1", port=port)
+    assert (run.failed_step, run.reason) == ("binding", Reason.CONNECT_TIMEOUT)
+    assert "packets sent: 1" in run.message
 
 
 def test_by_itself_it_goes_to_microsoft_with_microsofts_limits() -> None:
