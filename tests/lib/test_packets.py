@@ -105,9 +105,8 @@ async def test_a_question_that_cannot_leave_ends_it() -> None:
 
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.connect(("127.0.0.1", 9))
-    with Stream(sock, Huge(), pace=PACE, count=5) as stuck:
-        with pytest.raises(OSError, match="too long"):
-            await stuck.rest(perf_counter() + 2)
+    with Stream(sock, Huge(), pace=PACE, count=5) as stuck, pytest.raises(OSError, match="too long"):
+        await stuck.rest(perf_counter() + 2)
     assert not stuck.sent
 
 
