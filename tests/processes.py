@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -20,16 +21,26 @@ T = TypeVar("T")
 READY_SECONDS = 30.0
 """How long a program may take to answer, or a fact to become true, on a busy machine."""
 
+_PORTS = range(20_000, 32_000)
+# Linux gives those from 32,768 on to whoever connects (net.ipv4.ip_local_port_range), and to servers that take any.
+_CHANCE = random.SystemRandom()
+
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that is free for TCP and UDP just now. A program that takes one as a number needs it beforehand."""
+    """Return a port of 127.0.0.1 that is free for TCP and UDP just now. A program that takes one as a number needs it beforehand.
+
+    It is none of those that the system gives to whoever connects somewhere, so that no other test's connection takes it meanwhile.
+    """
     while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
-            port: int = tcp.getsockname()[1]
-            with suppress(OSError):
-                udp.bind(("127.0.0.1", port))
-                return port
+        port = _CHANCE.choice(_PORTS)
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+            suppress(OSError),
+        ):
+            tcp.bind(("127.0.0.1", port))
+            udp.bind(("127.0.0.1", port))
+            return port
 
 
 def accepts(port: int) -> bool:
