@@ -128,6 +128,7 @@ async def left(state: str, age: float, *, has_come: bool) -> Left:
         ("returned", HOUR, False),
         ("late", HOUR, True),
         ("accepted", DAY + 1, True),
+        ("arrived", 1.0, False),
         ("copy", 1.0, True),
         ("copy", HOUR, False),
     ],
