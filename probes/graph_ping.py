@@ -16,9 +16,8 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Place, Probe, Settings, Workload, always
 from probes.core.needs import Cost, Permission, Service
 from probes.core.reasons import Reason
-from probes.lib.graph import MEASUREMENTS, call, items, tell_missing
+from probes.lib.graph import MEASUREMENTS, call, items, sign_in
 from probes.lib.tenant import tenant_of
-from probes.lib.tokens import token_for
 
 _NEEDS = (Permission("Organization.Read.All", "read the tenant's own entry"),)
 
@@ -31,8 +30,7 @@ async def run(ctx: Context, _: GraphPing) -> None:
     """Get a token, ask for the organization, and see that it is ours."""
     tenant = tenant_of(ctx)
     with ctx.step("token"):
-        token = await token_for(ctx, tenant)
-        tell_missing(ctx, token, _NEEDS)
+        token = await sign_in(ctx, tenant, _NEEDS)
     with ctx.step("organization"):
         answer = await call(ctx, tenant, token, Service.DIRECTORY, "GET", "/organization", query=(("$select", "id,displayName"),))
         ids = [str(found.get("id")) for found in items(answer)]

@@ -44,9 +44,9 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Place, Probe, Settings, Workload, always
 from probes.core.needs import Cost, Permission, Service
 from probes.core.reasons import Reason
-from probes.lib.graph import MEASUREMENTS, call, items, tell_missing
+from probes.lib.graph import MEASUREMENTS, call, items, sign_in
 from probes.lib.tenant import Tenant, tenant_of
-from probes.lib.tokens import Token, token_for
+from probes.lib.tokens import Token
 
 Part = Literal["labels", "ediscovery"]
 
@@ -79,8 +79,7 @@ async def run(ctx: Context, settings: Purview) -> None:
     """Get a token, and do one part after the other."""
     tenant = tenant_of(ctx)
     with ctx.step("token"):
-        token = await token_for(ctx, tenant)
-        tell_missing(ctx, token, _permissions(settings))
+        token = await sign_in(ctx, tenant, _permissions(settings))
     for part in settings.parts:
         with ctx.step(part):
             await _list(ctx, tenant, token, part)

@@ -40,9 +40,9 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Settings, Workload, always
 from probes.core.needs import Cost, Permission, Service
 from probes.core.reasons import Reason
-from probes.lib.graph import MEASUREMENTS, Answer, call, segment, tell_missing
+from probes.lib.graph import MEASUREMENTS, Answer, call, segment, sign_in
 from probes.lib.tenant import Tenant, tenant_of
-from probes.lib.tokens import Token, token_for
+from probes.lib.tokens import Token
 
 SEARCHES = "/security/auditLog/queries"
 NAME = "Fogbell: is the audit log searchable? Nobody needs to look at this."
@@ -61,8 +61,7 @@ async def run(ctx: Context, _: PurviewAudit) -> None:
     """Ask for a search, and wait for its end."""
     tenant = tenant_of(ctx)
     with ctx.step("token"):
-        token = await token_for(ctx, tenant)
-        tell_missing(ctx, token, _NEEDS)
+        token = await sign_in(ctx, tenant, _NEEDS)
     with ctx.step("create"):
         body = searched(time.time())
         asked = perf_counter()

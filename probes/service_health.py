@@ -46,9 +46,8 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Settings, Workload, always
 from probes.core.needs import Cost, Permission, Service
 from probes.core.reasons import Reason
-from probes.lib.graph import MEASUREMENTS, pages, tell_missing
+from probes.lib.graph import MEASUREMENTS, pages, sign_in
 from probes.lib.tenant import tenant_of
-from probes.lib.tokens import token_for
 
 OTHER = "other"
 INCIDENT, ADVISORY = "incident", "advisory"
@@ -118,8 +117,7 @@ async def run(ctx: Context, settings: ServiceHealth) -> None:
     """Read states and open issues, and only when both are there tell them."""
     tenant = tenant_of(ctx)
     with ctx.step("token"):
-        token = await token_for(ctx, tenant)
-        tell_missing(ctx, token, _NEEDS)
+        token = await sign_in(ctx, tenant, _NEEDS)
     with ctx.step("overviews"):
         overviews = await pages(ctx, tenant, token, Service.SERVICE_HEALTH, f"{_ROOT}/healthOverviews", limit=_BYTES)
         told = _states(ctx, overviews)

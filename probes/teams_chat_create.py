@@ -39,8 +39,8 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Place, Probe, Settings, Workload, always
 from probes.core.needs import Cost, Permission, Service
 from probes.core.reasons import Reason
-from probes.lib.graph import MEASUREMENTS, call
-from probes.lib.teams import member, names, sign_in
+from probes.lib.graph import MEASUREMENTS, call, sign_in
+from probes.lib.teams import member, names
 from probes.lib.tenant import Guid, tenant_of
 
 _NEEDS = (Permission("Chat.Create", "opens a chat between two users"),)

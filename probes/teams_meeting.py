@@ -74,7 +74,7 @@ from probes.core.needs import Cost, Grant, Permission, Scope, Service
 from probes.core.reasons import Reason
 from probes.lib.cleanup import CLEANUP, cleanup, clear_each, complete, creating, strike
 from probes.lib.entitled import entitled
-from probes.lib.graph import MEASUREMENTS, call, segment, tell_missing
+from probes.lib.graph import MEASUREMENTS, call, segment, sign_in
 from probes.lib.join import follow, link_of
 from probes.lib.sign_in import SignInHost
 from probes.lib.tenant import GUID, Tenant, tenant_of
@@ -115,8 +115,7 @@ async def run(ctx: Context, settings: TeamsMeeting) -> None:
     """Make a meeting, read it, try its link, remove it."""
     tenant = tenant_of(ctx)
     with ctx.step("token"):
-        token = await _token(ctx, tenant, settings.organiser)
-        tell_missing(ctx, token, _needs(settings))
+        token = await sign_in(ctx, tenant, _needs(settings), delegated=settings.organiser == ME)
     with _allowed(token, settings.organiser), ctx.step("create"):
         async with creating(ctx, "meeting", organiser=settings.organiser) as artefact:
             made = await _create(ctx, tenant, token, artefact)
@@ -135,10 +134,6 @@ async def run(ctx: Context, settings: TeamsMeeting) -> None:
 def subject_of(probe: str, tag: str) -> str:
     """Return the subject of a meeting: for people what it is, and our tag."""
     return f"Test meeting of Fogbell [{tag}], which checks that Teams works (probe {probe}); it is removed by itself"
-
-
-async def _token(ctx: Context, tenant: Tenant, organiser: str) -> Token:
-    return await token_for(ctx, tenant, delegated=organiser == ME)
 
 
 def _allowed(token: Token, organiser: str) -> AbstractContextManager[None]:
@@ -201,7 +196,7 @@ async def clear(ctx: Context, _: TeamsMeeting) -> None:
 
     async def remove(artefact: Artefact) -> bool:
         tenant = tenant_of(ctx)
-        token = await _token(ctx, tenant, artefact.fact("organiser"))
+        token = await token_for(ctx, tenant, delegated=artefact.fact("organiser") == ME)
         if not artefact.fact("meeting"):
             try:
                 made = await _create(ctx, tenant, token, artefact)

@@ -54,8 +54,8 @@ from probes.core.ledger import Artefact
 from probes.core.needs import Cost, Permission, Scope, Service
 from probes.core.reasons import Reason
 from probes.lib.cleanup import CLEANUP, cleanup, clear_each, complete, creating, is_settled, strike
-from probes.lib.graph import MEASUREMENTS, QUEUE, call, pages, segment
-from probes.lib.teams import member, names, sign_in
+from probes.lib.graph import MEASUREMENTS, QUEUE, call, pages, segment, sign_in
+from probes.lib.teams import member, names
 from probes.lib.tenant import Guid, Tenant, tenant_of
 from probes.lib.tokens import Token
 

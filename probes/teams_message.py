@@ -58,7 +58,7 @@ from probes.core.needs import Cost, Grant, Permission, Service
 from probes.core.reasons import Reason
 from probes.lib.cleanup import CLEANUP, cleanup, clear_each, complete, creating, is_settled, strike
 from probes.lib.entitled import entitled
-from probes.lib.graph import MEASUREMENTS, Answer, call, pages, segment, tell_missing
+from probes.lib.graph import MEASUREMENTS, Answer, call, pages, segment, sign_in
 from probes.lib.tenant import Tenant, tenant_of
 from probes.lib.tokens import Token, token_for
 
@@ -91,8 +91,7 @@ async def run(ctx: Context, settings: TeamsMessage) -> None:
     """Send, read back, delete."""
     tenant = tenant_of(ctx)
     with ctx.step("token"):
-        token = await token_for(ctx, tenant, delegated=True)
-        tell_missing(ctx, token, _NEEDS)
+        token = await sign_in(ctx, tenant, _NEEDS, delegated=True)
     with entitled(token, _SEND, NOT_ENTITLED, _NOT_ENTITLED), ctx.step("send"):
         async with creating(ctx, "message", chat=settings.chat) as artefact:
             text = text_of(ctx.probe, artefact.id)

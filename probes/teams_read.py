@@ -52,8 +52,8 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Settings, Workload, always
 from probes.core.needs import Cost, Permission, Scope, Service
 from probes.core.reasons import Reason
-from probes.lib.graph import MEASUREMENTS, call, pages
-from probes.lib.teams import names, sign_in
+from probes.lib.graph import MEASUREMENTS, call, pages, sign_in
+from probes.lib.teams import names
 from probes.lib.tenant import Guid, Tenant, tenant_of
 from probes.lib.tokens import Token
 

@@ -15,9 +15,9 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Stopped
 from probes.core.needs import Permission, Service
 from probes.core.reasons import Reason
-from probes.lib.graph import Answer, address, call, segment, tell_missing
+from probes.lib.graph import Answer, address, call, segment, sign_in
 from probes.lib.tenant import Tenant, tenant_of
-from probes.lib.tokens import Token, token_for
+from probes.lib.tokens import Token
 from probes.lib.url import Url, join
 
 _SELECT = (("$select", "id,size,eTag,cTag,file"),)
@@ -66,14 +66,11 @@ async def door(ctx: Context, needs: tuple[Permission, ...]) -> Door:
     """Get a token, within an open step, and say what it lacks.
 
     Raises:
-        Failed: with any reason of identity, names, connections.
-        Inconclusive: as `token_for`.
+        Failed, Inconclusive: as `sign_in`.
 
     """
     tenant = tenant_of(ctx)
-    token = await token_for(ctx, tenant)
-    tell_missing(ctx, token, needs)
-    return Door(ctx, tenant, token)
+    return Door(ctx, tenant, await sign_in(ctx, tenant, needs))
 
 
 async def site_at(door: Door, url: str) -> str:

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from probes.core.context import Context
 from probes.core.contract import Failed, Measurement
-from probes.core.needs import Grant, Permission, Service
+from probes.core.needs import Grant, Permission, Scope, Service
 from probes.core.reasons import Reason
 from probes.lib.bounded_json import TooManyError, loads
 from probes.lib.graph_error import forget, is_worth_another, stopped_by, tell
@@ -193,10 +193,25 @@ def items(answer: Answer) -> list[dict[str, Any]]:
     return value
 
 
+async def sign_in(ctx: Context, tenant: Tenant, needs: Iterable[Permission], *, delegated: bool = False) -> Token:
+    """Return a token for Graph, and keep as evidence what it lacks. Call it within an open step.
+
+    Raises:
+        Failed, Inconclusive: as `token_for`.
+
+    """
+    token = await token_for(ctx, tenant, delegated=delegated)
+    tell_missing(ctx, token, needs)
+    return token
+
+
 def tell_missing(ctx: Context, token: Token, needed: Iterable[Permission]) -> None:
-    """Keep as evidence which of the least permissions a token lacks. A wider one may do as well, so that this alone is no failure."""
+    """Keep as evidence which of the least permissions a token lacks. A wider one may do as well, so that this alone is no failure.
+
+    What was consented to in one team alone stands in no token.
+    """
     grant, has = (Grant.DELEGATED, token.scopes) if token.scopes else (Grant.APPLICATION, token.roles)
-    missing = [one.name for one in needed if one.grant is grant and one.name not in has]
+    missing = [one.name for one in needed if one.grant is grant and one.scope is not Scope.TEAM and one.name not in has]
     if missing:
         ctx.evidence("missing_permissions", " ".join(missing))
 

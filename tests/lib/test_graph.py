@@ -12,7 +12,7 @@ from agent.job import Job
 from agent.runner import run_once
 from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Outcome, Place, Probe, Settings, Stopped, Workload
-from probes.core.needs import Grant, Permission, Service
+from probes.core.needs import Grant, Permission, Scope, Service
 from probes.core.reasons import Reason
 from probes.lib.graph import Answer, Lanes, address, call, pages, segment, tell_missing
 from probes.lib.tls import Trust
@@ -251,7 +251,8 @@ async def test_a_refused_token_is_not_used_again_unless_another_would_fare_no_be
 )
 def test_least_permissions_that_a_token_lacks_are_evidence(claims: dict[str, Any], missing: str | None) -> None:
     ctx = context(shared(tenant_at("graph.microsoft.com")))
-    needed = (Permission("Mail.Send", "send"), Permission("ChatMessage.Send", "post", Grant.DELEGATED))
+    in_one_team = Permission("TeamMember.Read.Group", "look", scope=Scope.TEAM, targets=("its id",))
+    needed = (Permission("Mail.Send", "send"), Permission("ChatMessage.Send", "post", Grant.DELEGATED), in_one_team)
     tell_missing(ctx, token(**claims), needed)
     assert ctx.evidence_found.get("missing_permissions") == missing
 

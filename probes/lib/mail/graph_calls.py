@@ -7,11 +7,11 @@ from typing import Any
 from probes.core.context import Context
 from probes.core.contract import Failed
 from probes.core.needs import Permission, Service
-from probes.lib.graph import Answer, call, segment, tell_missing
+from probes.lib.graph import Answer, call, segment, sign_in
 from probes.lib.mail.ends import SubmissionUncertain
 from probes.lib.mail.opened import clearer, opened
 from probes.lib.tenant import Tenant, tenant_of
-from probes.lib.tokens import Token, token_for
+from probes.lib.tokens import Token
 
 _LASTING = ("Prefer", 'IdType="ImmutableId"')
 _LIST_BYTES = 16 << 20
@@ -32,9 +32,7 @@ class GraphCalls:
     async def sign_in(self, ctx: Context, needs: tuple[Permission, ...] = ()) -> None:
         """Get a token, and keep as evidence which of these permissions it lacks. Call it first."""
         tenant = tenant_of(ctx)
-        token = await token_for(ctx, tenant)
-        tell_missing(ctx, token, needs)
-        self._signed_in = (tenant, token)
+        self._signed_in = (tenant, await sign_in(ctx, tenant, needs))
 
     async def ask(self, ctx: Context, method: str, path: str, *, headers: tuple[tuple[str, str], ...] = (), **how: Any) -> Answer:
         """Make one call; `path` begins behind the user, and the rest is as for `probes.lib.graph.call`.
