@@ -106,7 +106,7 @@ def refusal(data: bytes) -> bytes:
         (lambda data: data[:4] + b"\0\0\0\0" + data[8:], "no magic cookie", ""),
         (lambda data: data, "a message of type 0x0001 does not answer binding", ""),
         (lambda data: good(data)[:-4], "announces 32 bytes and has 28", ""),
-        (lambda data: good(data[:-1] + bytes((data[-1] ^ 1,))), "20 datagrams, and none answers what was asked", ""),
+        (lambda data: good(data[:-1] + bytes((data[-1] ^ 1,))), " datagrams, and none answers what was asked", ""),
         (refusal, "no answer to binding: 401 Unauthorized", "401"),
         (lambda data: answer(data, ("2001:db8::1", 1)) or b"", "an IPv6 address for a question over IPv4", ""),
     ],

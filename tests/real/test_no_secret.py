@@ -15,7 +15,7 @@ from tests.canaries import CANARY, secret_in
 from tests.processes import Program, fetch, running
 from tests.real.daemon import Daemon, daemon
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]  # every page of every probe, twice, and a handful of commands
 
 PAGES = ("/", "/metrics", "/config", "/api/v1/runs", "/-/ready")
 INLINE = f"""tenants:
