@@ -16,8 +16,9 @@ from agent.config import Configuration, ConfigurationError, Secrets, load
 from agent.config.reload import Reloader
 from agent.daemon import Daemon, Options, StartError
 from agent.job import Job
-from agent.litter import ONCE, Sweeper, clear_now, origins
+from agent.litter import ONCE, Sweeper, clear_now
 from agent.logs import logging_to
+from agent.origins import origins
 from agent.permissions.shell import Shell
 from agent.runner import of_this_machine, run_once
 from agent.state import State, StateError

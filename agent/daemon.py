@@ -18,7 +18,8 @@ from agent.config.budget import used
 from agent.config.reload import Changes, Reloader, changes
 from agent.exporter import Renderer
 from agent.exporter.own import Own
-from agent.litter import ONCE, Litter, origins
+from agent.litter import ONCE, Litter
+from agent.origins import origins
 from agent.runner import of_this_machine
 from agent.state import Origin, State, StateError
 from agent.watch import Watch

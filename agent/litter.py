@@ -14,23 +14,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from pydantic import ValidationError
-
-from agent.config import Configuration
-from agent.config.configuration import Built
-from agent.config.entries import settings_of
-from agent.config.masked import without_secrets
-from agent.config.models import canonical, secrets_in
+from agent.config.entries import Registry
 from agent.job import Job
+from agent.origins import NotClearableError, job_of_then
 from agent.runner import Clearing, clear_once
-from agent.state import ASIDE, Origin, State, StateError
+from agent.state import State, StateError
 from probes.core.context import Shared
-from probes.core.contract import Inconclusive, Probe
-from probes.core.ledger import Artefact, Ledger
+from probes.core.contract import Inconclusive
+from probes.core.ledger import Artefact, Ledger, probe_of
 from probes.core.text import shown
-from probes.lib.tenant import Tenant, Tenants
+from probes.lib.tenant import Tenants
 
 log = logging.getLogger("fogbell.litter")
 
@@ -45,12 +40,6 @@ _AT_ONCE = 4
 # Probes that are cleared at the same time: a service that hangs must not keep others waiting, and must not be stormed.
 _TOLD = 5
 # Artefacts of which the log says where they are.
-
-Registry = Mapping[str, Probe[Any]]
-
-
-class NotClearableError(Exception):
-    """What is left cannot be removed by us; the message says why."""
 
 
 class Watched(Protocol):
@@ -88,60 +77,6 @@ class Standing:
     def outstanding(self, probe: str) -> tuple[Artefact, ...]:
         """Return what is left of what was there, the oldest first."""
         return tuple(artefact for artefact in self.ledger.outstanding(probe) if artefact.id in self.ids)
-
-
-def origins(configuration: Configuration) -> dict[str, Origin]:
-    """Return what each probe is that can create something, by its name."""
-    return {one.job.name: origin_of(one, configuration.tenants) for one in configuration.built if one.job.probe.clear is not None}
-
-
-def origin_of(built: Built, tenants: Mapping[str, Tenant]) -> Origin:
-    """Return what a probe is, as far as it takes to clear away after it. No secret is in it."""
-    data, outline = settings_of(built), settings_of(built)
-    for path, _ in secrets_in(built.job.settings):
-        *above, last = path
-        block: Any = outline
-        for step in above:
-            block = block[step]
-        block[last] = None
-    tenant = tenants.get(built.job.tenant)
-    return Origin(
-        built.job.kind,
-        built.job.tenant,
-        tenant.tenant_id if tenant else "",
-        canonical(data) if without_secrets(data) == data else "",
-        canonical(without_secrets(outline)),
-    )
-
-
-def job_of_then(name: str, origin: Origin | None, registry: Registry, tenants: Mapping[str, Tenant]) -> Job:
-    """Return the job that created what is kept under a name, as it was then.
-
-    Raises:
-        NotClearableError: where there is no such job any more.
-
-    """
-    if origin is None:
-        raise NotClearableError("an older version recorded it, without the settings that it takes")
-    probe = registry.get(origin.kind)
-    if probe is None or probe.clear is None:
-        raise NotClearableError(f"there is no kind {origin.kind} any more that would know how")
-    if not origin.settings:
-        raise NotClearableError("a secret was written in place in its settings, and such settings are not kept")
-    try:
-        settings = probe.settings.model_validate_json(origin.settings, strict=True)
-    except ValidationError as error:
-        raise NotClearableError("its settings of then are valid no more") from error
-    tenant, interval = _tenant_of(origin, tenants), max(probe.interval, probe.timeout)
-    return Job(name, origin.kind, probe, settings, interval, probe.timeout, probe.place(settings), tenant=tenant)
-
-
-def _tenant_of(origin: Origin, tenants: Mapping[str, Tenant]) -> str:
-    """Return the name that the tenant of then has now."""
-    named = [name for name, tenant in tenants.items() if tenant.tenant_id == origin.tenant_id]
-    if origin.tenant_id and not named:
-        raise NotClearableError(f"its tenant {origin.tenant} ({origin.tenant_id}) is not configured any more")
-    return origin.tenant if origin.tenant in named or not named else named[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,8 +212,8 @@ class Litter:
                 log.info("what a probe left is gone", extra={"probe": name})
         cases = {name: self._cases.setdefault(name, _Case()) for name in names if name not in self._clearing}
         due = sorted((name for name, case in cases.items() if case.due <= now), key=lambda name: cases[name].due)
-        self._awaited = {_probe_of(name) for name in due if self._watched.is_running(_probe_of(name))}
-        for name in [name for name in due if _probe_of(name) not in self._awaited][: _AT_ONCE - len(self._clearing)]:
+        self._awaited = {probe_of(name) for name in due if self._watched.is_running(probe_of(name))}
+        for name in [name for name in due if probe_of(name) not in self._awaited][: _AT_ONCE - len(self._clearing)]:
             task = self._clearing[name] = asyncio.get_running_loop().create_task(self._clear(name, cases[name]), name=name)
             task.add_done_callback(self._done)
 
@@ -325,8 +260,3 @@ class Litter:
         self._wake.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             log.critical("clearing away failed in a way that nobody foresaw", extra={"probe": task.get_name()}, exc_info=error)
-
-
-def _probe_of(name: str) -> str:
-    """Return the probe whose artefacts are kept under a name, or were."""
-    return name.partition(ASIDE)[0]

@@ -25,7 +25,7 @@ from typing import TypeVar, TypeVarTuple, Unpack
 
 from agent.rows import READ, RECORD, Row, artefact_of, is_whole, readable, row_of
 from probes.core.contract import Inconclusive
-from probes.core.ledger import Artefact
+from probes.core.ledger import ASIDE, Artefact
 from probes.core.reasons import Reason
 
 _Given = TypeVarTuple("_Given")
@@ -52,9 +52,6 @@ _OPENING = ("PRAGMA locking_mode=EXCLUSIVE", "PRAGMA journal_mode=WAL", "PRAGMA 
 _READ_ORIGINS = "SELECT probe, kind, tenant, tenant_id, settings, outline FROM origin"
 _RECORD_ORIGIN = "INSERT OR REPLACE INTO origin VALUES (?, ?, ?, ?, ?, ?)"
 _UPSERT = "INSERT OR REPLACE INTO probe VALUES (?, ?, ?, ?, ?)"
-
-ASIDE = "~"
-"""What follows the name of a probe where artefacts go on under a name of their own; no probe's name has it."""
 
 
 class StateError(Exception):

@@ -1,11 +1,14 @@
 """What a probe has created in somebody's service and not removed yet, so that a crash leaves no litter.
 
-An artefact is recorded before it is created and struck off when it is gone. The agent's ledger survives a restart; the next run of the same
-probe finds what was left and removes it.
+An artefact is recorded before it is created and struck off when it is gone. The agent's ledger survives a restart, and what a run has left
+on it goes by the kind's `clear`.
 """
 
 from dataclasses import dataclass
 from typing import Protocol
+
+ASIDE = "~"
+"""What follows the name of a probe where its artefacts go on under a name of their own; no probe's name has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,11 @@ class Artefact:
     def fact(self, name: str) -> str:
         """Value of a fact, "" where it is not known."""
         return dict(self.facts).get(name, "")
+
+
+def probe_of(name: str) -> str:
+    """Return the probe whose artefacts are kept under a name, or were."""
+    return name.partition(ASIDE)[0]
 
 
 class Ledger(Protocol):

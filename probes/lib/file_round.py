@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field
 
 from probes.core.context import Context
 from probes.core.contract import Failed, Measurement, Settings, Stopped
-from probes.core.ledger import Artefact
+from probes.core.ledger import Artefact, probe_of
 from probes.core.needs import Cost, Permission, Service
 from probes.core.reasons import Reason
 from probes.lib import storage
@@ -214,7 +214,6 @@ async def _remove(door: Door, artefact: Artefact) -> bool:
         if failed.reason is Reason.NOT_FOUND:
             return True
         raise
-    # What a probe left behind when its settings changed is kept under its name and a mark behind that.
-    if found is not None and found.probe == door.ctx.probe.partition("~")[0]:
+    if found is not None and found.probe == probe_of(door.ctx.probe):
         await remove(door, drive, item)
     return True
