@@ -46,13 +46,13 @@ async def test_a_certificate_that_nobody_vouches_for_is_seen(mail: Pair) -> None
 
 @pytest.mark.parametrize("word", ["", *REFUSALS])
 async def test_the_mx_tells_whom_it_takes_mail_for_and_gets_none(mail: Pair, word: str) -> None:
-    to = address(f"probe2+{word}" if word else "probe2")
+    to, before = address(f"probe2+{word}" if word else "probe2"), mail.postfix.log().count("queue active")
     answer = await run(door(mail, "mx") | {"envelope": {"from": "somebody@elsewhere.example", "to": to}})
     code = " ".join(REFUSALS[word].split()[:2]) if word else ""
     assert (answer.code, answer.failed_step or "") == (code, "envelope" if word else "")
     if word:
         eventually(lambda: f"to=<{to}>" in mail.postfix.log(), "Postfix was asked")
-    assert "queue active" not in mail.postfix.log()
+    assert mail.postfix.log().count("queue active") == before
 
 
 async def test_the_mx_is_told_good_bye(mail: Pair) -> None:
