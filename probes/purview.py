@@ -44,7 +44,7 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Place, Probe, Settings, Workload, always
 from probes.core.needs import Cost, Permission, Service
 from probes.core.reasons import Reason
-from probes.lib.graph import MEASUREMENTS, call, items, sign_in
+from probes.lib.graph import MEASUREMENTS, call, items, sign_in, text_in
 from probes.lib.tenant import Tenant, tenant_of
 from probes.lib.tokens import Token
 
@@ -95,8 +95,8 @@ async def _list(ctx: Context, tenant: Tenant, token: Token, part: Part) -> None:
         if _NEVER_SET_UP in ctx.evidence_found.get("error_message", ""):
             ctx.evidence("hint", _HINT)
         raise
-    if not all(isinstance(one.get("id"), str) and one["id"] for one in found):
-        raise Failed(Reason.CONTENT_MISMATCH, f"one of the {part} in the answer has no id")
+    for one in found:
+        text_in(one, "id", f"one of the {part} in the answer has no id")
     ctx.evidence(part, "listed" if found else "none")
 
 

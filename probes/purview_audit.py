@@ -40,7 +40,7 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Settings, Workload, always
 from probes.core.needs import Cost, Permission, Service
 from probes.core.reasons import Reason
-from probes.lib.graph import MEASUREMENTS, Answer, call, segment, sign_in
+from probes.lib.graph import MEASUREMENTS, call, segment, sign_in, text_in
 from probes.lib.tenant import Tenant, tenant_of
 from probes.lib.tokens import Token
 
@@ -65,7 +65,8 @@ async def run(ctx: Context, _: PurviewAudit) -> None:
     with ctx.step("create"):
         body = searched(time.time())
         asked = perf_counter()
-        number = _number(await call(ctx, tenant, token, Service.AUDIT_SEARCH, "POST", SEARCHES, body=body, accept=(201,)))
+        answer = await call(ctx, tenant, token, Service.AUDIT_SEARCH, "POST", SEARCHES, body=body, accept=(201,))
+        number = text_in(answer.data, "id", "the answer does not say by which id the search can be found")
         ctx.evidence("search", number)
     with ctx.step("wait"):
         await _succeeded(ctx, tenant, token, number, asked)
@@ -92,7 +93,7 @@ async def _succeeded(ctx: Context, tenant: Tenant, token: Token, number: str, as
     for pause in pauses():
         await asyncio.sleep(pause)
         answer = await call(ctx, tenant, token, Service.AUDIT_SEARCH, "GET", f"{SEARCHES}/{segment(number)}")
-        looked, status = perf_counter(), _status(answer)
+        looked, status = perf_counter(), text_in(answer.data, "status", "the answer does not say how far the search is")
         ctx.evidence("search_status", status)
         if status.lower() == "succeeded":
             ctx.measure("search_seconds", looked - asked)
@@ -101,20 +102,6 @@ async def _succeeded(ctx: Context, tenant: Tenant, token: Token, number: str, as
         if status.lower() not in _UNDER_WAY:
             raise Failed(Reason.CONTENT_MISMATCH, f"the search of the audit log ended as {status}")
         before = looked
-
-
-def _number(answer: Answer) -> str:
-    number = answer.data.get("id") if isinstance(answer.data, dict) else None
-    if not isinstance(number, str) or not number:
-        raise Failed(Reason.CONTENT_MISMATCH, "the answer does not say by which id the search can be found")
-    return number
-
-
-def _status(answer: Answer) -> str:
-    status = answer.data.get("status") if isinstance(answer.data, dict) else None
-    if not isinstance(status, str):
-        raise Failed(Reason.CONTENT_MISMATCH, "the answer does not say how far the search is")
-    return status
 
 
 PROBE = Probe(
@@ -130,6 +117,7 @@ PROBE = Probe(
     interval=86_400.0,
     timeout=7_200.0,
     floor=21_600.0,
+    least_timeout=600.0,
     tenant=always,
     permissions=lambda _: _NEEDS,
     # Of a search that takes five minutes.

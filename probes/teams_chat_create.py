@@ -39,8 +39,9 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Place, Probe, Settings, Workload, always
 from probes.core.needs import Cost, Permission, Service
 from probes.core.reasons import Reason
-from probes.lib.graph import MEASUREMENTS, call, sign_in
-from probes.lib.teams import member, names
+from probes.lib.graph import MEASUREMENTS, call, sign_in, text_in
+from probes.lib.hints import hinting
+from probes.lib.teams import member
 from probes.lib.tenant import Guid, tenant_of
 
 _NEEDS = (Permission("Chat.Create", "opens a chat between two users"),)
@@ -68,15 +69,13 @@ async def run(ctx: Context, settings: TeamsChatCreate) -> None:
         token = await sign_in(ctx, tenant, _NEEDS)
     with ctx.step("create"):
         body = {"chatType": "oneOnOne", "members": [member(tenant, user, "owner") for user in settings.users]}
-        with names("`users` must be object ids of users who may use Teams"):
+        with hinting({Reason.NOT_FOUND: "`users` must be object ids of users who may use Teams"}):
             answer = await call(ctx, tenant, token, Service.TEAMS, "POST", "/chats", body=body, accept=(200, 201))
         _judge(ctx, answer.data, settings)
 
 
 def _judge(ctx: Context, chat: Any, settings: TeamsChatCreate) -> None:
-    name = chat.get("id") if isinstance(chat, dict) else None
-    if not isinstance(name, str) or not name:
-        raise Failed(Reason.CONTENT_MISMATCH, "the answer is no chat with an id")
+    name = text_in(chat, "id", "the answer is no chat with an id")
     ctx.evidence("chat", name)
     ctx.evidence("created", chat.get("createdDateTime"))
     if chat.get("chatType") != "oneOnOne":

@@ -74,7 +74,8 @@ from probes.core.needs import Cost, Grant, Permission, Scope, Service
 from probes.core.reasons import Reason
 from probes.lib.cleanup import CLEANUP, cleanup, clear_each, complete, creating, strike
 from probes.lib.entitled import entitled
-from probes.lib.graph import MEASUREMENTS, call, segment, sign_in
+from probes.lib.graph import MEASUREMENTS, call, segment, sign_in, text_in
+from probes.lib.hints import hinting
 from probes.lib.join import follow, link_of
 from probes.lib.sign_in import SignInHost
 from probes.lib.tenant import GUID, Tenant, tenant_of
@@ -91,6 +92,7 @@ _NO_POLICY = (
     "no application access policy of Teams lets the application act for this organiser: New-CsApplicationAccessPolicy and"
     " Grant-CsApplicationAccessPolicy make one, as `fogbell permissions` shows, and it takes up to 30 minutes"
 )
+_UNKNOWN = {Reason.NOT_FOUND: "is organiser the object id of a user of this tenant?"}
 _NOT_ALLOWED = "Teams does not let this user make meetings"
 
 
@@ -150,17 +152,11 @@ async def _create(ctx: Context, tenant: Tenant, token: Token, artefact: Artefact
         "endDateTime": _moment(begins + _MINUTES * 60),
         "subject": subject_of(ctx.probe, artefact.id),
     }
-    try:
-        answer = await call(
-            ctx, tenant, token, Service.MEETINGS, "POST", f"{_meetings(artefact)}/createOrGet", body=body, accept=(200, 201)
-        )
-    except Failed as failed:
-        if failed.reason is Reason.NOT_FOUND and artefact.fact("organiser") != ME:
-            failed.reword(f"{failed.message}; is organiser the object id of a user of this tenant?")
-        raise
-    made = answer.data
-    if not isinstance(made, dict) or not isinstance(made.get("id"), str) or not made["id"]:
-        raise Failed(Reason.CONTENT_MISMATCH, "the answer is no meeting with an id")
+    path = f"{_meetings(artefact)}/createOrGet"
+    with hinting({} if artefact.fact("organiser") == ME else _UNKNOWN):
+        answer = await call(ctx, tenant, token, Service.MEETINGS, "POST", path, body=body, accept=(200, 201))
+    text_in(answer.data, "id", "the answer is no meeting with an id")
+    made: dict[str, Any] = answer.data
     return made
 
 

@@ -54,8 +54,9 @@ from probes.core.ledger import Artefact
 from probes.core.needs import Cost, Permission, Scope, Service
 from probes.core.reasons import Reason
 from probes.lib.cleanup import CLEANUP, cleanup, clear_each, complete, creating, is_settled, strike
-from probes.lib.graph import MEASUREMENTS, QUEUE, call, pages, segment, sign_in
-from probes.lib.teams import member, names
+from probes.lib.graph import MEASUREMENTS, QUEUE, call, pages, segment, sign_in, text_in
+from probes.lib.hints import hinting
+from probes.lib.teams import UNKNOWN_TEAM, UNKNOWN_USER, member
 from probes.lib.tenant import Guid, Tenant, tenant_of
 from probes.lib.tokens import Token
 
@@ -188,12 +189,12 @@ async def _pause(ctx: Context, seconds: float) -> None:
 async def _add(ctx: Context, roster: Roster) -> str:
     """Add the user, and return what Graph calls the membership. It answers the same for somebody who is in the team already."""
     body = member(roster.tenant, roster.user)
-    with names("`user` must be the object id of somebody who may use Teams"):
+    with hinting(UNKNOWN_USER):
         answer = await call(ctx, roster.tenant, roster.token, Service.TEAMS, "POST", roster.path, body=body, accept=(200, 201))
-    made = answer.data if isinstance(answer.data, dict) else {}
-    if not isinstance(made.get("id"), str) or not made["id"] or str(made.get("userId")).lower() != roster.user:
-        raise Failed(Reason.CONTENT_MISMATCH, "the answer is not the membership of this user")
-    return str(made["id"])
+    wrong = "the answer is not the membership of this user"
+    if text_in(answer.data, "userId", wrong).lower() != roster.user:
+        raise Failed(Reason.CONTENT_MISMATCH, wrong)
+    return text_in(answer.data, "id", wrong)
 
 
 async def _seen(ctx: Context, roster: Roster) -> None:
@@ -212,11 +213,11 @@ async def _seen(ctx: Context, roster: Roster) -> None:
 async def _find(ctx: Context, roster: Roster) -> Mapping[str, Any] | None:
     """Return the user's membership, or None where the user is not in the team."""
     query = (("$filter", f"(microsoft.graph.aadUserConversationMember/userId eq '{roster.user}')"),)
-    with names("`team` must be the id of a team that still exists"):
+    with hinting(UNKNOWN_TEAM):
         found = await pages(ctx, roster.tenant, roster.token, Service.TEAMS, roster.path, query=query)
     theirs = next((one for one in found if str(one.get("userId")).lower() == roster.user), None)
-    if theirs is not None and not isinstance(theirs.get("id"), str):
-        raise Failed(Reason.CONTENT_MISMATCH, "the user's membership has no id")
+    if theirs is not None:
+        text_in(theirs, "id", "the user's membership has no id")
     return theirs
 
 

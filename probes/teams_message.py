@@ -58,7 +58,7 @@ from probes.core.needs import Cost, Grant, Permission, Service
 from probes.core.reasons import Reason
 from probes.lib.cleanup import CLEANUP, cleanup, clear_each, complete, creating, is_settled, strike
 from probes.lib.entitled import entitled
-from probes.lib.graph import MEASUREMENTS, Answer, call, pages, segment, sign_in
+from probes.lib.graph import MEASUREMENTS, Answer, call, pages, segment, sign_in, text_in
 from probes.lib.tenant import Tenant, tenant_of
 from probes.lib.tokens import Token, token_for
 
@@ -117,9 +117,11 @@ async def _send(ctx: Context, tenant: Tenant, token: Token, chat: str, text: str
     """Post the text, and return the message that it became."""
     body = {"body": {"contentType": "text", "content": text}}
     answer = await call(ctx, tenant, token, Service.TEAMS, "POST", f"/chats/{segment(chat)}/messages", body=body, accept=(200, 201))
-    message = answer.data
-    if not isinstance(message, dict) or not isinstance(message.get("id"), str) or not message["id"] or not _sender(message):
-        raise Failed(Reason.CONTENT_MISMATCH, "the answer to sending is no message with an id and a sender")
+    wrong = "the answer to sending is no message with an id and a sender"
+    text_in(answer.data, "id", wrong)
+    message: dict[str, Any] = answer.data
+    if not _sender(message):
+        raise Failed(Reason.CONTENT_MISMATCH, wrong)
     return message
 
 

@@ -52,8 +52,9 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Settings, Workload, always
 from probes.core.needs import Cost, Permission, Scope, Service
 from probes.core.reasons import Reason
-from probes.lib.graph import MEASUREMENTS, call, pages, sign_in
-from probes.lib.teams import names
+from probes.lib.graph import MEASUREMENTS, call, pages, sign_in, text_in
+from probes.lib.hints import hinting
+from probes.lib.teams import UNKNOWN_TEAM, UNKNOWN_USER
 from probes.lib.tenant import Guid, Tenant, tenant_of
 from probes.lib.tokens import Token
 
@@ -97,7 +98,7 @@ async def run(ctx: Context, settings: TeamsRead) -> None:
 
 async def _teams(ctx: Context, tenant: Tenant, token: Token, settings: TeamsRead) -> str:
     """List the teams, and return the one to go on with."""
-    with names("`user` must be the object id of somebody who may use Teams"):
+    with hinting(UNKNOWN_USER):
         joined = await pages(ctx, tenant, token, Service.TEAMS, f"/users/{settings.user}/joinedTeams")
     ids = [_id(team) for team in joined]
     ctx.measure("teams", len(ids))
@@ -112,7 +113,7 @@ async def _channels(ctx: Context, tenant: Tenant, token: Token, team: str) -> No
     ctx.evidence("team", team)
     # With everything else of a channel Graph would look up its mail address, which takes long.
     query = (("$select", "id,displayName"),)
-    with names("`team` must be the id of a team that still exists"):
+    with hinting(UNKNOWN_TEAM):
         channels = await pages(ctx, tenant, token, Service.TEAMS, f"/teams/{team}/channels", query=query)
     ctx.measure("channels", len([_id(channel) for channel in channels]))
     if not channels:
@@ -120,7 +121,7 @@ async def _channels(ctx: Context, tenant: Tenant, token: Token, team: str) -> No
 
 
 async def _presence(ctx: Context, tenant: Tenant, token: Token, user: str) -> None:
-    with names("`user` must be the object id of somebody who may use Teams"):
+    with hinting(UNKNOWN_USER):
         answer = await call(ctx, tenant, token, Service.PRESENCE, "GET", f"/users/{user}/presence")
     found = answer.data if isinstance(answer.data, dict) else {}
     if str(found.get("id")).lower() != user or not isinstance(found.get("availability"), str):
@@ -129,10 +130,7 @@ async def _presence(ctx: Context, tenant: Tenant, token: Token, user: str) -> No
 
 
 def _id(found: dict[str, Any]) -> str:
-    name = found.get("id")
-    if not isinstance(name, str) or not name:
-        raise Failed(Reason.CONTENT_MISMATCH, "something in the list has no id")
-    return name.lower()
+    return text_in(found, "id", "something in the list has no id").lower()
 
 
 def _permissions(settings: TeamsRead) -> tuple[Permission, ...]:

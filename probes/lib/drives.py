@@ -4,18 +4,17 @@ The bytes come from another host, by an address that is a key itself (`probes.li
 which opens the file to whoever has it, goes into no evidence and no message.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from probes.core.context import Context
-from probes.core.contract import Failed, Stopped
+from probes.core.contract import Failed
 from probes.core.needs import Permission, Service
 from probes.core.reasons import Reason
-from probes.lib.graph import Answer, address, call, segment, sign_in
+from probes.lib.graph import Answer, address, call, segment, sign_in, text_in
+from probes.lib.hints import hinting
 from probes.lib.tenant import Tenant, tenant_of
 from probes.lib.tokens import Token
 from probes.lib.url import Url, join
@@ -26,6 +25,7 @@ _KEY_CHARACTERS = 40
 _ELSEWHERE = (".svc.ms",)
 # Hosts of files besides those of SharePoint itself (Microsoft's endpoint list, set 39).
 _UNGRANTED = "Sites.Selected opens a site only once that site is granted to the application; fogbell permissions prints how"
+_DELETED = {Reason.NOT_FOUND: "the file was there a moment ago, and somebody has deleted it"}
 _UPLOAD_UNITS = 2.0
 # SharePoint's resource units for a change; everything else here costs one.
 
@@ -84,25 +84,25 @@ async def site_at(door: Door, url: str) -> str:
     parts = urlsplit(url)
     below = "/".join(map(segment, parts.path.strip("/").split("/")))
     place = f"/sites/{segment(parts.netloc)}" + (f":/{below}" if below else "")
-    with _explained({Reason.NOT_FOUND: f"there is no site {url}", Reason.PERMISSION: _UNGRANTED}):
-        return _text(await door.ask("GET", place, query=(("$select", "id,webUrl"),)), "id")
+    with hinting({Reason.NOT_FOUND: f"there is no site {url}", Reason.PERMISSION: _UNGRANTED}):
+        return _id(await door.ask("GET", place, query=(("$select", "id,webUrl"),)))
 
 
 async def drive_of_site(door: Door, site: str) -> Drive:
     """Return the library that a site shows as Documents."""
-    with _explained({Reason.PERMISSION: _UNGRANTED}):
+    with hinting({Reason.PERMISSION: _UNGRANTED}):
         return await _drive(door, f"/sites/{segment(site)}/drive")
 
 
 async def drive_of_user(door: Door, user: str) -> Drive:
     """Return somebody's OneDrive."""
-    with _explained({Reason.NOT_FOUND: "there is no such user, or the OneDrive was never opened, or has no licence"}):
+    with hinting({Reason.NOT_FOUND: "there is no such user, or the OneDrive was never opened, or has no licence"}):
         return await _drive(door, f"/users/{segment(user)}/drive")
 
 
 async def _drive(door: Door, path: str) -> Drive:
     answer = await door.ask("GET", path, query=(("$select", "id,webUrl"),))
-    return Drive(segment(_text(answer, "id")), urlsplit(str(answer.data.get("webUrl") or "")).hostname or "")
+    return Drive(segment(_id(answer)), urlsplit(str(answer.data.get("webUrl") or "")).hostname or "")
 
 
 async def item_at(door: Door, drive: Drive, path: str) -> Item:
@@ -113,13 +113,13 @@ async def item_at(door: Door, drive: Drive, path: str) -> Item:
         Inconclusive: as `call`.
 
     """
-    with _explained({Reason.NOT_FOUND: f"there is no file {path}; upload one there, which then stays"}):
+    with hinting({Reason.NOT_FOUND: f"there is no file {path}; upload one there, which then stays"}):
         return _item(await door.ask("GET", _by_path(drive, path), query=_SELECT))
 
 
 async def item_again(door: Door, drive: Drive, item: Item) -> Item:
     """Ask by its id for a file that was there a moment ago."""
-    with _explained({Reason.NOT_FOUND: "the file was there a moment ago; somebody has deleted it"}):
+    with hinting(_DELETED):
         return _item(await door.ask("GET", _by_id(drive, item), query=_SELECT))
 
 
@@ -145,7 +145,7 @@ async def place_of(door: Door, drive: Drive, item: Item) -> Url:
         Inconclusive: as `call`.
 
     """
-    with _explained({Reason.NOT_FOUND: "the file was there a moment ago; somebody has deleted it"}):
+    with hinting(_DELETED):
         answer = await door.ask("GET", f"{_by_id(drive, item)}/content", accept=(HTTPStatus.FOUND,), raw=True)
     location = answer.header("location")
     if not location:
@@ -193,22 +193,8 @@ def _item(answer: Answer) -> Item:
         raise Failed(Reason.CONTENT_MISMATCH, "what Graph tells of is no file with a size")
     hashes, etag = file.get("hashes"), str(said.get("eTag") or "")
     told = hashes.get("quickXorHash") if isinstance(hashes, dict) else None
-    return Item(_text(answer, "id"), size, etag, str(said.get("cTag") or etag), told if isinstance(told, str) else "")
+    return Item(_id(answer), size, etag, str(said.get("cTag") or etag), told if isinstance(told, str) else "")
 
 
-def _text(answer: Answer, name: str) -> str:
-    value = answer.data.get(name) if isinstance(answer.data, dict) else None
-    if not isinstance(value, str) or not value:
-        raise Failed(Reason.CONTENT_MISMATCH, f"the answer has no {name}")
-    return value
-
-
-@contextmanager
-def _explained(hints: Mapping[Reason, str]) -> Iterator[None]:
-    """Say besides what a refusal means here, and what helps."""
-    try:
-        yield
-    except Stopped as stopped:
-        if hint := hints.get(stopped.reason):
-            stopped.reword(f"{stopped.message}: {hint}")
-        raise
+def _id(answer: Answer) -> str:
+    return text_in(answer.data, "id", "the answer has no id")

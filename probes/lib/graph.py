@@ -193,6 +193,19 @@ def items(answer: Answer) -> list[dict[str, Any]]:
     return value
 
 
+def text_in(data: Any, name: str, wrong: str) -> str:
+    """Return a text that an object in an answer has to hold, such as its id.
+
+    Raises:
+        Failed: CONTENT_MISMATCH, in the words `wrong`, where that is no object, or the text is missing or empty.
+
+    """
+    found = data.get(name) if isinstance(data, dict) else None
+    if not isinstance(found, str) or not found:
+        raise Failed(Reason.CONTENT_MISMATCH, wrong)
+    return found
+
+
 async def sign_in(ctx: Context, tenant: Tenant, needs: Iterable[Permission], *, delegated: bool = False) -> Token:
     """Return a token for Graph, and keep as evidence what it lacks. Call it within an open step.
 

@@ -10,7 +10,7 @@ from probes.core.context import Context
 from probes.core.contract import Failed
 from probes.core.needs import Permission
 from probes.core.reasons import Reason
-from probes.lib.graph import items, segment
+from probes.lib.graph import items, segment, text_in
 from probes.lib.mail.graph_calls import GraphCalls
 
 SUBJECT = "Fogbell calendar probe"
@@ -130,11 +130,8 @@ class GraphDesk:
             "isReminderOn": False,
             "transactionId": tag,
         }
-        data = (await self._calls.ask_once(ctx, "/events", body=body, accept=(201,))).data
-        key = data.get("id") if isinstance(data, dict) else None
-        if not isinstance(key, str) or not key:
-            raise Failed(Reason.CONTENT_MISMATCH, "the answer does not name the event that was made")
-        return key
+        answer = await self._calls.ask_once(ctx, "/events", body=body, accept=(201,))
+        return text_in(answer.data, "id", "the answer does not name the event that was made")
 
     async def tag_of_event(self, ctx: Context, key: str) -> str:
         """Read an event back."""
