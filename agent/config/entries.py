@@ -89,7 +89,8 @@ class _Judge:
         if interval < probe.floor and not keys.allow_short_interval:
             source = "" if keys.interval else " (from defaults)"
             floor = in_words(probe.floor)
-            words = f"{in_words(interval)}{source} is below {floor}, the floor of the kind {keys.kind}; write at least {floor}, or add"
+            own = f" (its own is {in_words(probe.interval)})" if probe.interval > probe.floor else ""
+            words = f"{in_words(interval)}{source} is below {floor}, the floor of the kind {keys.kind}; write at least {floor}{own}, or add"
             self.mistake("interval", f"{words} `allow_short_interval: true`")
             return None
         return interval
@@ -100,6 +101,10 @@ class _Judge:
             source = "" if keys.timeout else " (from defaults)"
             words = f"{in_words(chosen)}{source} is more than the interval of {in_words(interval)}"
             self.mistake("timeout", f"{words}; a run has to end before the next begins")
+            return None
+        if chosen is not None and not keys.timeout and chosen < probe.least_timeout:
+            words = f"{in_words(chosen)} (from defaults) is shorter than good runs of the kind {keys.kind} may take"
+            self.mistake("timeout", f"{words}; write a timeout of its own, such as {in_words(min(probe.timeout, interval))}")
             return None
         return chosen or min(probe.timeout, interval)
 

@@ -88,7 +88,8 @@ def _kind(kind: str, probe: Probe[Any], models: Models) -> Iterator[str]:
     yield f"### `{kind}`\n"
     yield f"{inspect.getdoc(module)}\n"
     interval, floor, timeout = map(in_words, (probe.interval, probe.floor, probe.timeout))
-    yield f"Every {interval} (floor {floor}), timeout {timeout}. Steps: {', '.join(f'`{step}`' for step in probe.steps)}.\n"
+    patience = f" (write it down where `defaults` has one below {in_words(probe.least_timeout)})" if probe.least_timeout else ""
+    yield f"Every {interval} (floor {floor}), timeout {timeout}{patience}. Steps: {', '.join(f'`{step}`' for step in probe.steps)}.\n"
     yield from _settings("", models.of(probe.settings), models)
     if probe.measurements:
         yield table(("metric", "labels", "meaning"), (_measurement(kind, one) for one in probe.measurements))

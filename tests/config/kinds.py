@@ -120,6 +120,7 @@ def _place(_settings: Settings) -> Place:
 KINDS: dict[str, Probe[Any]] = {
     "ping": Probe(run, Ping, _place, steps=("ping",)),
     "watch": Probe(run, Watch, _place, steps=("look",), interval=300.0, floor=10.0),
+    "wait": Probe(run, Ping, _place, steps=("wait",), timeout=60.0, least_timeout=30.0),
     "letter": Probe(run, Ping, _place, steps=("send",), remembers=always),
     "sign_in": Probe(run, Ping, _place, steps=("token",), tenant=always),
 }
