@@ -52,6 +52,8 @@ _OPENING = ("PRAGMA locking_mode=EXCLUSIVE", "PRAGMA journal_mode=WAL", "PRAGMA 
 _READ_ORIGINS = "SELECT probe, kind, tenant, tenant_id, settings, outline FROM origin"
 _RECORD_ORIGIN = "INSERT OR REPLACE INTO origin VALUES (?, ?, ?, ?, ?, ?)"
 _UPSERT = "INSERT OR REPLACE INTO probe VALUES (?, ?, ?, ?, ?)"
+_NO_TEXT = "Could not decode"
+# What Python says of a text that is none; it has no error of its own for it.
 
 
 class StateError(Exception):
@@ -171,6 +173,8 @@ class State:
         if origin is not None:
             self._origins[probe] = origin
             self._unwritten.origins.pop(probe, None)
+        # Also a strike of before, whose flush failed while this was written.
+        self._unwritten.artefacts.pop((probe, artefact.id), None)
         self._artefacts.setdefault(probe, {})[artefact.id] = artefact
 
     async def strike(self, probe: str, artefact_id: str) -> None:
@@ -274,6 +278,8 @@ class State:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             return self._connect()
         except sqlite3.OperationalError as error:
+            if _NO_TEXT in str(error):
+                return self._start_anew(error)
             raise StateError(_advice(self._path, error)) from error
         except sqlite3.DatabaseError as error:
             return self._start_anew(error)
@@ -286,10 +292,10 @@ class State:
         for statement in _OPENING:
             database.execute(statement)
         self._artefacts = {}
-        for probe, artefact in map(artefact_of, database.execute(READ)):
+        for probe, artefact in map(artefact_of, database.execute(READ).fetchall()):
             self._artefacts.setdefault(probe, {})[artefact.id] = artefact
         database.execute("DELETE FROM origin WHERE probe NOT IN (SELECT probe FROM artefact)")
-        self._origins = {probe: Origin(*facts) for probe, *facts in database.execute(_READ_ORIGINS)}
+        self._origins = {probe: Origin(*facts) for probe, *facts in database.execute(_READ_ORIGINS).fetchall()}
         rows = database.execute("SELECT name, kind, record, failing_since, last_success FROM probe").fetchall()
         return tuple(Remembered(*row) for row in rows)
 

@@ -1,5 +1,6 @@
 """The state: what a restart finds, also after a torn file, a second agent or a full disk."""
 
+import asyncio
 import shutil
 import sqlite3
 from contextlib import closing
@@ -270,11 +271,46 @@ def tear(file: Path, table: str) -> None:
         raw.write(b"\xff" * size)
 
 
-async def test_an_entry_that_is_no_entry_makes_the_file_a_torn_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "'mail', 'x', 'message', 1.0, 'no json'",
+        f"'mail', 'x', 'message', 1.0, '{'[' * 3000}'",
+        "'mail', CAST(x'ff41' AS TEXT), 'message', 1.0, '[]'",
+        "x'ff41', 'x', 'message', 1.0, '[]'",
+        "'mail', '', 'message', 1.0, '[]'",
+        "'mail', 'x', 'message', 9e999, '[]'",
+        "'mail', 'x', 'message', 1e12, '[]'",
+        "'mail', 'x', 'message', -1, '[]'",
+    ],
+    ids=["no JSON", "too deep", "no text", "bytes", "no name", "made never", "made after the year 9999", "made before 1970"],
+)
+async def test_an_entry_that_is_no_entry_makes_the_file_a_torn_one(tmp_path: Path, entry: str) -> None:
     await left_by(THEN, tmp_path)
     with closing(sqlite3.connect(tmp_path / "fogbell.sqlite", isolation_level=None)) as database:
-        database.execute("INSERT INTO artefact VALUES ('mail', 'x', 'message', 1.0, 'no json')")
+        database.execute(f"INSERT INTO artefact VALUES ({entry})")  # noqa: S608 - a table of our own
     assert await reopened(tmp_path) == ({"mail": LETTER.id}, {"mail": THEN})
+
+
+async def test_an_origin_whose_text_is_none_makes_the_file_a_torn_one(tmp_path: Path) -> None:
+    await left_by(THEN, tmp_path)
+    with closing(sqlite3.connect(tmp_path / "fogbell.sqlite", isolation_level=None)) as database:
+        database.execute("UPDATE origin SET tenant = CAST(x'ff41' AS TEXT)")
+    assert await reopened(tmp_path) == ({"mail": LETTER.id}, {"mail": None})
+
+
+async def test_a_strike_that_could_not_be_written_does_not_take_what_is_recorded_anew(tmp_path: Path) -> None:
+    await left_by(THEN, tmp_path)
+    state = State(tmp_path)
+    await state.open()
+    assert state._database is not None
+    state._database.execute("CREATE TRIGGER no BEFORE DELETE ON artefact BEGIN SELECT RAISE(FAIL, 'no'); END")
+    await state.strike("mail", LETTER.id)
+    # Both are under way at once, and the strike fails while the record waits for its turn.
+    await asyncio.gather(state.flush(), state.record("mail", LETTER))
+    state._database.execute("DROP TRIGGER no")
+    await state.close()
+    assert (await reopened(tmp_path))[0] == {"mail": LETTER.id}
 
 
 async def test_a_full_disk_keeps_what_was_set_aside_apart_until_it_can_be_written(tmp_path: Path) -> None:
