@@ -13,8 +13,8 @@ from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address
 
 HEADER_BYTES = 20
-LARGEST = 65_535
-"""Bytes of the largest datagram."""
+LARGEST = 2048
+"""Bytes of the largest answer that is read: more than one packet holds is none, and reading it would hold up others."""
 UNAUTHENTICATED = 401
 """Code of the answer to whoever shows no credentials (RFC 8489 14.8)."""
 
@@ -72,7 +72,7 @@ def parse(method: Method, data: bytes) -> Answer:
     """Read an answer to a request of `method`.
 
     Raises:
-        Malformed: where it is none: too short, other length than announced, no magic cookie, not of this method, broken attributes, wrong
+        Malformed: where it is none: too short, too long, other length than announced, no magic cookie, not of this method, broken attributes, wrong
             fingerprint, an address of no known kind, a success of Binding without address, an error without code.
 
     """
@@ -99,6 +99,8 @@ def _opened(data: bytes) -> tuple[int, bytes]:
     kind, length, cookie, transaction = _HEADER.unpack_from(data)
     if cookie != _COOKIE:
         raise Malformed("no magic cookie")
+    if len(data) > LARGEST:
+        raise Malformed(f"{len(data)} bytes, more than {LARGEST}")
     if length != len(data) - HEADER_BYTES or length % 4:
         raise Malformed(f"announces {length} bytes and has {len(data) - HEADER_BYTES}")
     return kind, transaction
@@ -114,6 +116,8 @@ def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
         if kind == _FINGERPRINT and value != (zlib.crc32(data[:at]) ^ _FINGERPRINT_MASK).to_bytes(4):
             raise Malformed("the fingerprint is wrong")
         yield kind, value
+        if kind == _FINGERPRINT:
+            return  # what comes behind it does not count (RFC 8489 14.7), and fingerprints of fingerprints take long
         at += _ATTRIBUTE.size + length + -length % 4
 
 

@@ -1,13 +1,14 @@
 """STUN: the RFC's own examples, what the simulated relay writes, and anything at all."""
 
 from ipaddress import ip_address
+from zlib import crc32
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent.drill.relay import answer as relayed
-from probes.lib.stun import Answer, Malformed, Method, new_transaction, parse, request
+from probes.lib.stun import LARGEST, Answer, Malformed, Method, new_transaction, parse, request
 
 # RFC 5769 2.2 and 2.3.
 IPV4 = bytes.fromhex(
@@ -79,6 +80,7 @@ def test_what_nobody_knows_is_passed_over() -> None:
         (message(0x0111, attribute(0x0009, b"\0\0\x07\x01")), "an error without a code"),
         (message(0x0111, attribute(0x0009, b"\0\0\x04\x64")), "an error without a code"),
         (IPV4[:-1] + b"\x97", "the fingerprint is wrong"),
+        (message(0x0101, attribute(0x7FFF, bytes(LARGEST))), f"{LARGEST + 24} bytes, more than {LARGEST}"),
     ],
     ids=[
         "nothing",
@@ -99,11 +101,18 @@ def test_what_nobody_knows_is_passed_over() -> None:
         "error of no class",
         "error beyond its class",
         "wrong fingerprint",
+        "more than a packet",
     ],
 )
 def test_what_is_no_answer_is_said(data: bytes, says: str) -> None:
     with pytest.raises(Malformed, match=f"^{says}$"):
         parse(Method.BINDING, data)
+
+
+def test_what_comes_behind_the_fingerprint_does_not_count() -> None:
+    longer = IPV4[:2] + (len(IPV4) - 16).to_bytes(2) + IPV4[4:-8]
+    marked = longer + attribute(0x8028, (crc32(longer) ^ 0x5354554E).to_bytes(4)) + attribute(0x8028, bytes(4))[:4]
+    assert parse(Method.BINDING, marked) == parse(Method.BINDING, IPV4)
 
 
 @given(transaction=transactions, address=addresses, port=st.integers(1, 65535))
