@@ -72,8 +72,8 @@ def parse(method: Method, data: bytes) -> Answer:
     """Read an answer to a request of `method`.
 
     Raises:
-        Malformed: where it is none: too short, too long, other length than announced, no magic cookie, not of this method, broken attributes, wrong
-            fingerprint, an address of no known kind, a success of Binding without address, an error without code.
+        Malformed: where it is none: too short, too long, other length than announced, no magic cookie, not of this method, broken
+            attributes, wrong fingerprint, an address of no known kind, a success of Binding without address, an error without code.
 
     """
     kind, transaction = _opened(data)
