@@ -62,28 +62,20 @@ not published. A search that fails ends the run; to have both told at any time, 
 from contextlib import nullcontext
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Settings, Workload, always
 from probes.core.needs import Cost, Permission, Service
 from probes.core.reasons import Reason
 from probes.lib.drives import Drive, door
+from probes.lib.file_names import FileName
 from probes.lib.graph import MEASUREMENTS
 from probes.lib.search import IN_DRIVE_UNITS, MOST_PAGES, PAGE_HITS, DrivePlace, Hit, Hits, drive_at, everywhere, in_drive, look
 
 Api = Literal["drive", "query"]
 
 _LONGEST_WORDS = 200
-
-
-def _name(text: str) -> str:
-    if set(text) & set('"*:<>?/\\|'):
-        raise ValueError('is no name of a file: none holds any of " * : < > ? / \\ |')
-    return text
-
-
-FileName = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_name)]
 
 
 class FileSearch(Settings):

@@ -61,10 +61,9 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Settings, Workload, always
@@ -72,9 +71,10 @@ from probes.core.ledger import Artefact
 from probes.core.needs import Cost, Permission, Scope, Service
 from probes.core.reasons import Reason
 from probes.lib.cleanup import CLEANUP, clear_each, strike
-from probes.lib.drives import Door, Drive, Item, door, item_at, place_of, remove
+from probes.lib.drives import WRITE_UNITS, Door, Drive, Item, door, item_at, place_of, put_over, remove
 from probes.lib.durations import Duration
-from probes.lib.graph import MEASUREMENTS, segment
+from probes.lib.file_names import FilePath
+from probes.lib.graph import MEASUREMENTS
 from probes.lib.retry_after import moment
 from probes.lib.search import IN_DRIVE_UNITS, DrivePlace, drive_at, in_drive, look
 from probes.lib.storage import content_of
@@ -88,10 +88,14 @@ _FIRST = (
 )
 _LINE = re.compile(r"(fogbell[0-9a-f]{8}[0-9]{10}) ([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z)")
 _LARGEST = 65_536
-_WRITE_UNITS = 2.0
 _USUAL = 2
 # Words that are asked for one by one before the rest is halved.
-_SOMEBODY_ELSE = (HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED)
+
+
+def _plain_text(path: str) -> str:
+    if not path.endswith(".txt"):
+        raise ValueError("must end in .txt, as search reads plain text")
+    return path
 
 
 class SearchFreshness(Settings):
@@ -99,7 +103,7 @@ class SearchFreshness(Settings):
 
     drive: DrivePlace
     """Where the file lies: in the library of a `site`, or the OneDrive of a `user`."""
-    path: Annotated[str, StringConstraints(pattern=r'^[^/"*:<>?\\|]+(/[^/"*:<>?\\|]+)*\.txt$', max_length=300)] = "fogbell-search.txt"
+    path: Annotated[FilePath, AfterValidator(_plain_text)] = "fogbell-search.txt"
     """The way to the file below the top of the library; folders are made. It ends in `.txt`, as search reads plain text."""
     late_after: Annotated[Duration, Field(ge=60, le=KEPT * HOUR)] = 6 * HOUR
     """For how long search may be behind before the run fails; up to a day."""
@@ -229,22 +233,12 @@ async def _write(graph: Door, drive: Drive, path: str, file: File) -> None:
     """Put one word more into the file, unless somebody else has just done so."""
     writes = (Write(_word(drive, path, file.now), file.now), *file.writes)[:KEPT]
     content = _FIRST + "".join(f"{write.word} {_written(write.moment, '%Y-%m-%dT%H:%M:%SZ')}\n" for write in writes)
-    headers = (("Content-Type", "text/plain"), *((("If-Match", file.item.ctag),) if file.item else ()))
     kept = await _note(graph.ctx, drive, path, writes[0].word)
-    answer = await graph.ask(
-        "PUT",
-        f"/drives/{drive.key}/root:/{'/'.join(map(segment, path.split('/')))}:/content",
-        query=() if file.item else (("@microsoft.graph.conflictBehavior", "fail"),),
-        body=content.encode(),
-        headers=headers,
-        accept=(HTTPStatus.OK, HTTPStatus.CREATED, *_SOMEBODY_ELSE),
-        units=_WRITE_UNITS,
-    )
-    if answer.status in _SOMEBODY_ELSE:
+    if await put_over(graph, drive, path, content, file.item):
+        graph.ctx.evidence("overwritten", writes[0].word)
+    else:
         graph.ctx.evidence("overwritten", "by another at the same moment")
         await strike(graph.ctx, kept)
-    else:
-        graph.ctx.evidence("overwritten", writes[0].word)
 
 
 async def _note(ctx: Context, drive: Drive, path: str, word: str) -> Artefact:
@@ -303,7 +297,7 @@ def _permissions(settings: SearchFreshness) -> tuple[Permission, ...]:
 def _costs(settings: SearchFreshness) -> tuple[Cost, ...]:
     finding = 2 if settings.drive.site else 1
     reading, looks = 2, 2
-    return (Cost(Service.FILES, calls=finding + reading + looks + 1, units=finding + reading + looks * IN_DRIVE_UNITS + _WRITE_UNITS),)
+    return (Cost(Service.FILES, calls=finding + reading + looks + 1, units=finding + reading + looks * IN_DRIVE_UNITS + WRITE_UNITS),)
 
 
 PROBE = Probe(

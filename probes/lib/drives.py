@@ -19,15 +19,17 @@ from probes.lib.tenant import Tenant, tenant_of
 from probes.lib.tokens import Token
 from probes.lib.url import Url, join
 
+WRITE_UNITS = 2.0
+"""SharePoint's resource units for a change; everything else here costs one."""
+
 _SELECT = (("$select", "id,size,eTag,cTag,file"),)
+_CHANGED = (HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED)
 _KEY_CHARACTERS = 40
 # A parameter of an address that is longer than a GUID may be a key.
 _ELSEWHERE = (".svc.ms",)
 # Hosts of files besides those of SharePoint itself (Microsoft's endpoint list, set 39).
 _UNGRANTED = "Sites.Selected opens a site only once that site is granted to the application; fogbell permissions prints how"
 _DELETED = {Reason.NOT_FOUND: "the file was there a moment ago, and somebody has deleted it"}
-_UPLOAD_UNITS = 2.0
-# SharePoint's resource units for a change; everything else here costs one.
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +129,32 @@ async def put(door: Door, drive: Drive, path: str, content: bytes) -> Item:
     """Put a file at a path, in the place of one that is there (that is Graph's own rule for this call), and return what it says of it."""
     kind = (("Content-Type", "application/octet-stream"),)
     where = f"{_by_path(drive, path)}:/content"
-    return _item(await door.ask("PUT", where, body=content, headers=kind, accept=(200, 201), units=_UPLOAD_UNITS))
+    return _item(await door.ask("PUT", where, body=content, headers=kind, accept=(200, 201), units=WRITE_UNITS))
+
+
+async def put_over(door: Door, drive: Drive, path: str, text: str, item: Item | None) -> bool:
+    """Put a text at a path, in the place of the content that this item had or, without one, where nothing was.
+
+    False: somebody else has put something there since.
+    """
+    before = (("If-Match", item.ctag),) if item else ()
+    answer = await door.ask(
+        "PUT",
+        f"{_by_path(drive, path)}:/content",
+        query=() if item else (("@microsoft.graph.conflictBehavior", "fail"),),
+        body=text.encode(),
+        headers=(("Content-Type", "text/plain"), *before),
+        accept=(HTTPStatus.OK, HTTPStatus.CREATED, *_CHANGED),
+        units=WRITE_UNITS,
+    )
+    return answer.status not in _CHANGED
 
 
 async def remove(door: Door, drive: Drive, item: Item) -> None:
     """Move a file to the recycle bin, unless it has changed since we looked or is gone."""
     unchanged = (("If-Match", item.etag),) if item.etag else ()
     accept = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED)
-    await door.ask("DELETE", _by_id(drive, item), headers=unchanged, accept=accept, units=_UPLOAD_UNITS, raw=True)
+    await door.ask("DELETE", _by_id(drive, item), headers=unchanged, accept=accept, units=WRITE_UNITS, raw=True)
 
 
 async def place_of(door: Door, drive: Drive, item: Item) -> Url:

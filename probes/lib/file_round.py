@@ -3,7 +3,7 @@
 import time
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from probes.core.context import Context
 from probes.core.contract import Failed, Measurement, Settings, Stopped
@@ -13,6 +13,7 @@ from probes.core.reasons import Reason
 from probes.lib import storage
 from probes.lib.cleanup import CLEANUP, clear_each
 from probes.lib.drives import Door, Drive, Item, door, item_again, item_at, place_of, put, remove
+from probes.lib.file_names import FilePath
 from probes.lib.graph import MEASUREMENTS as OF_GRAPH
 from probes.lib.marked_file import Marked, marked, read_marked
 from probes.lib.quick_xor import quick_xor_hash
@@ -29,20 +30,9 @@ _LIMIT = 64 << 20
 _MOST = 1 << 30
 _LARGEST = 4 << 20
 # What is written is encrypted in one go, which holds up other probes: 4 MiB for some 4 ms.
-_FORBIDDEN = frozenset('"*:<>?\\|')
-# No name in SharePoint may hold these (support.microsoft.com, "Restrictions and limitations in OneDrive and SharePoint").
 _COLLISIONS = frozenset({"resourceModified", "resourceLocked", "lockMismatch", "locked", "nameAlreadyExists", "Conflict"})
 _JUST = 120.0
 # Seconds for which a content of another agent explains that ours was refused.
-
-
-def _path(text: str) -> str:
-    path = text.strip("/")
-    if any(name in {"", ".", ".."} for name in path.split("/")):
-        raise ValueError("must be the way to a file below the top of the library, such as probe/canary.bin")
-    if wrong := sorted(_FORBIDDEN & set(path)):
-        raise ValueError(f"holds {' '.join(wrong)}, which no name in SharePoint may")
-    return path
 
 
 class Expected(Settings):
@@ -57,7 +47,7 @@ class Expected(Settings):
 class FileSettings(Settings):
     """Which file to read, what it has to be, and whether to write one."""
 
-    path: Annotated[str, AfterValidator(_path)]
+    path: FilePath
     """Where the file is, below the top of the library, such as `probe/canary.bin`; no Office document, which SharePoint may change."""
     expect: Expected = Expected()
     """What the file has to be, beside what Graph says of it."""
