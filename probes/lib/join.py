@@ -13,7 +13,7 @@ from probes.lib.http_expect import judge_status, tell_wrong
 from probes.lib.proxy import route_to
 from probes.lib.sign_in import REDIRECTS, fits, is_sign_in_host
 from probes.lib.tenant import Tenant
-from probes.lib.url import Url, join, parse
+from probes.lib.url import Url, join, keys_in, parse
 
 JOIN_HOSTS = {
     "worldwide": ("teams.microsoft.com", "teams.cloud.microsoft", "teams.live.com"),
@@ -26,6 +26,9 @@ MOST_REDIRECTS = 5
 
 _OK = int(HTTPStatus.OK)
 _BEGINNING = Wanted(keep=False)
+_PASSCODE_CHARACTERS = 6
+_HARMLESS = frozenset({"context"})
+# Parameter with tenant and organiser.
 _TOLD = ("server", "date", "retry-after", "x-msedge-ref", "x-azure-ref", "x-ms-correlation-id")
 # What says which front end answered, for a ticket.
 
@@ -41,8 +44,9 @@ def link_of(link: object, tenant: Tenant, more: tuple[str, ...]) -> Url:
         raise Failed(Reason.CONTENT_MISMATCH, "the meeting has no join link")
     try:
         url = parse(link)
-    except ValueError as error:
-        raise Failed(Reason.CONTENT_MISMATCH, f"the join link is no web address: {error}") from error
+    except ValueError:
+        # Its words would show the link, by which anybody joins.
+        raise Failed(Reason.CONTENT_MISMATCH, "the join link is no web address") from None
     if url.scheme != "https" or not _is_teams(url, tenant, more):
         raise Failed(Reason.CONTENT_MISMATCH, f"the join link leads to {url.scheme}://{url.authority}, which is no host of Teams over TLS")
     return url
@@ -58,6 +62,7 @@ async def follow(ctx: Context, tenant: Tenant, url: Url, more: tuple[str, ...]) 
     """
     seen: list[str] = []
     while len(seen) <= MOST_REDIRECTS:
+        _hide(ctx, url)
         response = await fetch(
             ctx,
             Request("GET", url, (("Accept", "text/html"),)),
@@ -77,6 +82,12 @@ async def follow(ctx: Context, tenant: Tenant, url: Url, more: tuple[str, ...]) 
     raise Failed(Reason.HTTP_REDIRECT, f"the join link was redirected more than {MOST_REDIRECTS} times", code=str(response.status))
 
 
+def _hide(ctx: Context, url: Url) -> None:
+    """Let nothing show a passcode. Who the meeting is of, and which it is, stands in Graph's own paths and is no secret."""
+    for key in keys_in(url, value=_PASSCODE_CHARACTERS, harmless=_HARMLESS):
+        ctx.hide(key)
+
+
 def _judge(ctx: Context, response: Response) -> None:
     try:
         judge_status(response, ((_OK, _OK),))
@@ -91,8 +102,9 @@ def _target(base: Url, location: str | None, status: int) -> Url:
         raise Failed(Reason.HTTP_REDIRECT, f"the join link's answer is {status} without a Location", code=code)
     try:
         url = join(base, location)
-    except ValueError as error:
-        raise Failed(Reason.HTTP_REDIRECT, f"the join link is redirected to a place that is no web address: {error}", code=code) from error
+    except ValueError:
+        # Its words would show the link: Teams is known to go on with one of its own kind, msteams:.
+        raise Failed(Reason.HTTP_REDIRECT, "the join link is redirected to a place that is no web address", code=code) from None
     if url.scheme != "https":
         raise Failed(Reason.HTTP_REDIRECT, f"the join link is redirected from https to http, on {url.host}", code=code)
     return url

@@ -1,9 +1,11 @@
 """Web addresses, taken apart once and for all: what to connect to, what to ask for, what to call it in Host."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 from typing import Annotated
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import parse_qsl, quote, urljoin, urlsplit
 
 from pydantic import AfterValidator
 
@@ -12,7 +14,7 @@ from probes.lib.resolve import ascii_host
 _PORTS = {"http": 80, "https": 443}
 _TARGET_SAFE = "!$%&'()*+,/:;=?@[]_.-~"
 _HIGHEST_PORT = 65535
-_REMEMBERED_CHARACTERS = 2048
+_KEYS_APART = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +79,20 @@ def join(base: Url, reference: str) -> Url:
         ValueError: where that is no http or https address.
 
     """
-    text = urljoin(str(base), reference.strip())
-    # What strangers send must not fill the memory that is kept for addresses.
-    return parse(text) if len(text) <= _REMEMBERED_CHARACTERS else parse.__wrapped__(text)
+    # Strangers' addresses are not remembered: they come once, fill memory, and may hold keys.
+    return parse.__wrapped__(urljoin(str(base), reference.strip()))
+
+
+def keys_in(url: Url, *, value: int, segment: float = inf, harmless: Collection[str] = ()) -> tuple[str, ...]:
+    """Return what in an address may open the place to whoever has it: long values behind the question mark, long parts of the path.
+
+    `value` and `segment` are how many characters are long, `harmless` names of parameters that open nothing. Of more than a few keys one
+    text is made, because each costs time wherever it is looked for.
+    """
+    parts = urlsplit(url.target)
+    values = (text for name, text in parse_qsl(parts.query) if len(text) >= value and name not in harmless)
+    found = (*values, *(part for part in parts.path.split("/") if len(part) >= segment))
+    return found if len(found) <= _KEYS_APART else ("\n".join(found),)
 
 
 def _shown(text: str) -> str:

@@ -54,6 +54,12 @@ def test_any_other_link_is_a_failure(link: object, words: str) -> None:
     assert failed.value.reason is Reason.CONTENT_MISMATCH
 
 
+def test_a_link_that_is_no_web_address_is_not_shown() -> None:
+    with pytest.raises(Failed) as failed:
+        link_of("msteams://teams.microsoft.com/meet/21?p=canary", tenant(), ())
+    assert "canary" not in failed.value.message
+
+
 @pytest.mark.parametrize(
     "where", [{"cloud": "gcc_high"}, {"cloud": "china"}, {"hosts": OWN}], ids=["GCC High", "China", "hosts of one's own"]
 )

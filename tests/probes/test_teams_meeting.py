@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
@@ -231,6 +232,28 @@ async def test_a_join_page_that_is_down_is_told_with_who_answered(here: Here) ->
     joined_at(503, **{"X-MSEdge-Ref": "Ref A: 1"})(here)
     found = dict((await here.run()).evidence)
     assert (found["join"], found["header_x-msedge-ref"]) == (f"503 from {here.world.address('teams')}", "Ref A: 1")
+
+
+@on_one_loop
+async def test_no_passcode_is_shown_wherever_the_link_goes_on_to(here: Here) -> None:
+    passcode = "cana+ry7Zq"
+    joined_at(302, f"msteams://teams.example/meet/21?p={quote(passcode)}")(here)
+    astray = await here.run()
+    here.door.page = _down_with(passcode)
+    down = await here.run()
+    assert [(run.failed_step, run.reason) for run in (astray, down)] == [("join", Reason.HTTP_REDIRECT), ("join", Reason.HTTP_5XX)]
+    assert not any(passcode in text or quote(passcode) in text for run in (astray, down) for text in (run.message, str(run.evidence)))
+
+
+def _down_with(passcode: str) -> Page:
+    """Send to an address with the passcode, and say there that it does not open."""
+
+    async def page(request: web.BaseRequest) -> web.StreamResponse:
+        if request.path == "/meet/21":
+            return web.Response(status=503, text=f"cannot join with {passcode}", headers={"X-MSEdge-Ref": quote(passcode)})
+        return web.Response(status=302, headers={"Location": f"/meet/21?p={quote(passcode)}"})
+
+    return page
 
 
 @on_one_loop
