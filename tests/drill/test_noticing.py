@@ -158,6 +158,7 @@ async def test_the_outage_of_january_turns_exactly_the_right_cells_red(tmp_path:
         "teams-new-chat": ("create", "http_5xx"),
         "teams-membership": ("add", "http_5xx"),
         "teams-meeting": ("create", "http_5xx"),
+        "teams-presence": ("presence", "http_5xx"),
         "admin-centre": ("verify", "http_5xx"),
         "purview": ("verify", "http_5xx"),
         "defender": ("verify", "http_5xx"),
