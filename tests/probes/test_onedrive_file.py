@@ -28,6 +28,10 @@ async def test_a_file_is_read_and_one_is_written_without_a_site(files: Files) ->
     assert {"request_id", "sp_request_guid", "sp_health_score"} <= dict(run.evidence).keys()
 
 
+def locked(files: Files) -> None:
+    files.put(b"old").locked = True
+
+
 def full(files: Files) -> None:
     files.drive.quota = files.drive.used
 
@@ -42,6 +46,13 @@ WAYS: dict[str, Way] = {
     "full": (full, {}, F, "upload", R.STORAGE_FULL, "insufficientStorage"),
     "expired": (lambda files: files.spoil("expired"), {}, F, "download", R.HTTP_4XX, "unauthenticated"),
     "wrong": (lambda files: files.spoil("wrong"), {}, F, "verify", R.CONTENT_MISMATCH, ""),
+    "truncated": (lambda files: files.spoil("truncated"), {}, F, "download", R.TRUNCATED, ""),
+    "slow drip": (lambda files: files.fail(Drip(60_000), hosts=["files"]), {"deadline": 0.6}, F, "download", R.TIMEOUT, ""),
+    "hash mismatch": (lambda files: files.spoil("hash"), {}, F, "verify", R.CONTENT_MISMATCH, ""),
+    "deleted": (lambda files: files.spoil("deleted"), {}, F, "redirect", R.NOT_FOUND, "itemNotFound"),
+    "locked": (locked, {}, F, "upload", R.HTTP_4XX, "lockMismatch"),
+    "permission removed": (lambda files: files.fail(Http((403,)), operations=["file_upload"]), {}, F, "upload", R.PERMISSION, ""),
+    "storage throttles": (lambda files: files.fail(Http((429,), 120), hosts=["files"]), {}, INC, "download", R.THROTTLED, "429"),
     "hangs": (lambda files: files.fail(Drip(0), operations=["file_upload"]), {"deadline": 0.6}, F, "upload", R.TIMEOUT, ""),
 }
 
@@ -53,6 +64,7 @@ async def test_each_way_to_fail_has_its_step_and_reason(way: Way, files: Files) 
     run = await files.run(write=True, **settings)
     assert (run.outcome, run.failed_step, run.reason) == (outcome, step, reason), run.message
     assert run.code == code or not code
+    assert run.retry_after == (120 if outcome is INC else 0)
 
 
 async def test_the_message_says_what_a_missing_drive_may_mean(files: Files) -> None:

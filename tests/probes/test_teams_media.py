@@ -182,6 +182,23 @@ async def test_a_relay_that_relays_for_anybody_is_no_relay_of_microsofts() -> No
     assert "no answer to allocate: yes" in run.message
 
 
+async def test_an_answer_that_comes_after_patience_has_run_out_is_lost_though_others_are_still_on_their_way() -> None:
+    asked: list[bytes] = []
+
+    def behave(data: bytes) -> list[bytes]:
+        asked.append(data)
+        number = len(asked) - 1
+        if 5 <= number < 10:
+            return []
+        return [good(data), *([good(late) for late in asked[5:10]] if number == 25 else [])]
+
+    async with relay(behave) as port:
+        run = await media(port, packets=30, pace=0.01, max_rtt=1.0, max_jitter=1.0, max_loss=1.0)
+    assert (run.outcome, dict(run.evidence)["packets"]) == (Outcome.OK, "30 sent, 30 answered, 0 datagrams ignored")
+    assert measured(run)["loss_ratio"] > 0.16
+    assert measured(run)["rtt_max_seconds"] <= QUICK["patience"]
+
+
 async def test_a_run_with_less_time_sends_less() -> None:
     async with tenant() as port:
         run = await once("teams_media", deadline=0.5, **(QUICK | {"host": "127.0.0.1", "port": port, "packets": 3000}))

@@ -374,8 +374,8 @@ async def test_a_meeting_that_is_gone_when_it_is_to_be_removed_is_removed(here: 
 async def test_two_agents_with_one_organiser_leave_each_others_meetings_alone(here: Here) -> None:
     other = replace(here, shared=replace(here.shared, ledger=MemoryLedger()))
     here.fail(Http((503,)), "meeting_delete")
-    for agent in (here, other):
-        await agent.run()
+    runs = [await agent.run() for agent in (here, other)]
+    assert [(run.message, run.cleanup_failed) for run in runs] == [("", True)] * 2
     here.world.faults.set()
     await other.clear()
     assert [meeting.subject for meeting in here.there.values()] == [subject_of("one", here.outstanding[0].id)]
