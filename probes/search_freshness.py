@@ -48,8 +48,8 @@ them. Nothing else is created, and a crash leaves nothing besides.
 Clocks: age and wait are told by the clock of Microsoft's servers alone.
 
 It looks every 15 minutes, and not more often than every 5 unless told to in so many words: an index that lags by minutes says nothing new
-within one. The write, which costs most and leaves a version, is once an hour whatever the interval. A run costs 6 calls and as many of
-SharePoint's resource units where search knows the newest word, 13 calls and 20 units at most.
+within one. The write, which costs most and leaves a version, is once an hour whatever the interval. A run costs 5 calls and 6 of
+SharePoint's resource units where search knows the newest word, and 12 calls and 20 units at most; a user's OneDrive one of each less.
 
 For a site it needs the application permission Sites.Read.All, as search knows no narrower one, and Sites.Selected with the role write for
 that site; for somebody's OneDrive Files.ReadWrite.All.
