@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from agent.drill.entra.directory import Directory
-from agent.drill.faults import Drip, Effect, Fault, Http, Partial, Tcp, Where
+from agent.drill.faults import Content, Drip, Effect, Fault, Http, Partial, Tcp, Where
 from agent.drill.graph.drives import TERABYTE
 from probes import REGISTRY
 from probes.core.contract import Outcome
@@ -82,6 +82,28 @@ async def test_the_host_of_files_that_refuses_is_told_from_graph(here: Here) -> 
 
 
 @on_one_loop
+@pytest.mark.parametrize(
+    ("effect", "reason"),
+    [
+        (Content("truncated"), Reason.TRUNCATED),
+        (Content("wrong"), Reason.CONTENT_MISMATCH),
+        (Content("expired"), Reason.HTTP_4XX),
+        (Content("nowhere"), Reason.PROTOCOL_ERROR),
+        (Drip(20), Reason.TIMEOUT),
+    ],
+    ids=["truncated", "other bytes", "address expired", "no address", "slow drip"],
+)
+async def test_bytes_that_do_not_come_as_they_are_fail_in_the_file_and_nothing_is_written(
+    effect: Effect, reason: Reason, here: Here
+) -> None:
+    await here.run()
+    here.clock.forward(HOUR + MINUTE)
+    here.world.faults.set(Fault(effect, Where(operations=frozenset({"file_download"}))))
+    run = await here.run(deadline=0.8 if reason is Reason.TIMEOUT else 10)
+    assert (run.outcome, run.failed_step, run.reason, len(here.lines)) == (Outcome.FAILED, "file", reason, 1)
+
+
+@on_one_loop
 async def test_an_index_that_lost_the_file_is_a_missing_hit(here: Here) -> None:
     for _ in range(8):
         await here.run()
@@ -129,6 +151,48 @@ async def test_a_run_that_ends_in_the_middle_leaves_one_file_that_goes_with_the_
 
 
 @on_one_loop
+async def test_a_file_that_could_not_be_written_again_goes_with_the_probe(here: Here) -> None:
+    await here.run()
+    for _ in range(2):
+        here.clock.forward(HOUR + MINUTE)
+        here.wrong(Http((503,)), "file_upload")
+        assert (await here.run()).failed_step == "write"
+    here.world.faults.set()
+    await here.clear(is_removed=True)
+    assert (here.item, here.outstanding) == (None, [])
+
+
+@on_one_loop
+@pytest.mark.parametrize("operation", ["file_metadata", "file_download"])
+async def test_an_answer_that_says_nothing_strikes_nothing_off(operation: str, here: Here) -> None:
+    await here.run()
+    here.wrong(Http((204,)), operation)
+    ctx = await here.clear(is_removed=True)
+    assert (ctx.cleanup_failed, here.item is None, here.outstanding) == (True, False, [here.path])
+
+
+@on_one_loop
+async def test_a_file_that_is_being_made_is_awaited(here: Here) -> None:
+    here.wrong(Http((503,)), "file_upload")
+    await here.run()
+    here.world.faults.set()
+    await here.clear(is_removed=True)
+    assert here.outstanding == [here.path]
+    await here.age()
+    await here.clear(is_removed=True)
+    assert here.outstanding == []
+
+
+@on_one_loop
+async def test_a_word_of_the_future_keeps_nobody_from_writing(here: Here) -> None:
+    await here.run()
+    here.put(here.text + "fogbell0123456720990101 2099-01-01T00:00:00Z\n".replace("20990101", "2099010100"))
+    here.clock.forward(HOUR + MINUTE)
+    run = await here.run()
+    assert (run.outcome, len(here.lines), "2099" in here.text) == (Outcome.OK, 2, False)
+
+
+@on_one_loop
 @pytest.mark.parametrize("how", ["another agent's", "somebody's", "deleted"])
 async def test_a_file_that_is_ours_no_longer_is_left_when_the_probe_goes(how: str, here: Here) -> None:
     await here.run()
@@ -140,6 +204,7 @@ async def test_a_file_that_is_ours_no_longer_is_left_when_the_probe_goes(how: st
             here.put("Minutes of the harbour board")
         case _ if here.item:
             here.drive.remove(here.item, here.world.now(), for_good=True)
+            await here.age()
     before = here.text
     ctx = await here.clear(is_removed=True)
     assert (ctx.cleanup_failed, here.outstanding, here.text) == (False, [], before)

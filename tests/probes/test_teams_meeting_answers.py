@@ -11,7 +11,7 @@ from agent.job import Job
 from probes.core.needs import Service
 from probes.core.reasons import Reason
 from probes.teams_meeting import PROBE, TeamsMeeting
-from tests.fakes.graph import Asked, answer, run_kind, scripted
+from tests.fakes.graph import Asked, answer, run_kind, scripted, shared
 
 SOMEBODY = "7f3c8f5e-2b6a-4c0e-9a43-5d1d5f1a9b10"
 
@@ -41,6 +41,16 @@ async def test_an_answer_to_making_that_is_no_meeting_is_a_failure(said: object)
     async with scripted(graph_says) as script:
         run = await run_kind("teams_meeting", script.tenant, organiser=SOMEBODY)
     assert (run.failed_step, run.reason) == ("create", Reason.CONTENT_MISMATCH)
+
+
+async def test_an_answer_to_making_that_is_cut_off_leaves_the_meeting_to_the_ledger() -> None:
+    async def graph_says(_: Asked) -> bytes:
+        return answer({"id": "MSo1", "joinWebUrl": "https://teams.microsoft.com/l/meetup-join/1"}, 201)[:-3]
+
+    async with scripted(graph_says) as script:
+        among = shared(script.tenant)
+        run = await run_kind("teams_meeting", among, organiser=SOMEBODY)
+    assert (run.failed_step, run.reason, len(among.ledger.outstanding("probe"))) == ("create", Reason.TRUNCATED, 1)
 
 
 async def test_a_meeting_without_a_join_link_is_a_failure() -> None:
