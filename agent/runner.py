@@ -21,6 +21,7 @@ from probes.core.contract import Failed, Inconclusive, Outcome, Run, Stopped
 from probes.core.ledger import Ledger, MemoryLedger
 from probes.core.reasons import Reason
 from probes.core.text import shown
+from probes.lib.cleanup import CLEANUP
 from probes.lib.resolve import SystemResolver
 from probes.lib.tenant import Tenant, Tenants
 
@@ -101,7 +102,7 @@ async def clear_once(job: Job, shared: Shared, ledger: Ledger, *, is_removed: bo
     stopped = await _attempt(job, job.probe.clear or _nothing, context, lambda _: False)
     if stopped is not None:
         return Clearing(_message(stopped, context) or str(stopped.reason), stopped.retry_after)
-    return Clearing(dict(_evidence(context)).get("cleanup", "something could not be removed") if context.cleanup_failed else "")
+    return Clearing(dict(_evidence(context)).get(CLEANUP, "something could not be removed") if context.cleanup_failed else "")
 
 
 async def _nothing(_: Context, __: Any) -> None:

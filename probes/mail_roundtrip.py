@@ -132,6 +132,7 @@ from pydantic import model_validator
 
 from probes.core.context import Context
 from probes.core.contract import Layer, Measurement, Place, Probe, Settings, Workload, always
+from probes.lib.cleanup import CLEANUP
 from probes.lib.durations import Duration
 from probes.lib.mail.ews.autodiscover import discover
 from probes.lib.mail.ews.settings import EwsReceive, EwsSend, EwsServer
@@ -229,7 +230,7 @@ PROBE = Probe(
     run,
     MailRoundtrip,
     place=lambda _: Place(Layer.MAIL_TRANSPORT, Workload.EXCHANGE),
-    steps=("autodiscover", "sign_in", "submit", "transit", "seen", "headers", "cleanup"),
+    steps=("autodiscover", "sign_in", "submit", "transit", "seen", "headers", CLEANUP),
     measurements=(
         Measurement(
             "accepted_to_delivered_seconds",

@@ -37,7 +37,6 @@ Via Graph it needs the application permissions Mail.ReadBasic.All and, for the c
 without the event), narrowed to the mailbox; via EWS full_access_as_app of Office 365 Exchange Online, or a password and no permission.
 """
 
-import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -52,6 +51,7 @@ from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Setti
 from probes.core.ledger import Artefact
 from probes.core.needs import Cost, Permission, Scope, Service
 from probes.core.reasons import Reason
+from probes.lib.cleanup import CLEANUP, cleanup, is_settled, strike
 from probes.lib.mail.desk import Desk, Event, GraphDesk
 from probes.lib.mail.ends import SubmissionUncertain
 from probes.lib.mail.ews.autodiscover import discover
@@ -64,10 +64,6 @@ from probes.lib.tls import EXPIRY
 Part = Literal["autodiscover", "list", "free_busy", "event"]
 
 _DAY, _HOUR = 86_400.0, 3_600.0
-_SETTLED = 300.0
-# A request to make an event that has not made one by now never will.
-_MARGIN = 0.5
-# Seconds before the deadline at which clearing away ends, so that it never makes a run that was over a timeout.
 
 
 class Mailbox(Settings):
@@ -144,25 +140,30 @@ async def _event_and_cleanup(ctx: Context, desk: Desk) -> None:
 
 
 async def _event(ctx: Context, desk: Desk) -> None:
-    tag, now = token_hex(16), time.time()
+    artefact = Artefact(token_hex(16), "event", time.time())
     with ctx.step("event"):
-        await ctx.shared.ledger.record(ctx.probe, Artefact(tag, "event", now))
-        key = await _made(ctx, desk, tag, (now + _DAY) // _HOUR * _HOUR)
-        if await desk.tag_of_event(ctx, key) != tag:
+        await ctx.shared.ledger.record(ctx.probe, artefact)
+        key = await _made(ctx, desk, artefact)
+        if await desk.tag_of_event(ctx, key) != artefact.id:
             raise Failed(Reason.CONTENT_MISMATCH, "the event that was made is not the one that is read back")
     with ctx.step("cancel"):
         await desk.remove_event(ctx, key)
-        await ctx.shared.ledger.strike(ctx.probe, tag)
+        await strike(ctx, artefact)
 
 
-async def _made(ctx: Context, desk: Desk, tag: str, start: float) -> str:
-    """Make the event and return its key; one that was certainly not made is off the ledger again."""
+async def _made(ctx: Context, desk: Desk, artefact: Artefact) -> str:
+    """Make the event and return its key; one that was certainly not made is off the ledger again.
+
+    Exchange's own word that it was not is enough here, for a desk tells a submission whose end is uncertain from it.
+    """
     try:
-        return await desk.create_event(ctx, tag, start)
+        return await desk.create_event(ctx, artefact.id, (artefact.created + _DAY) // _HOUR * _HOUR)
     except SubmissionUncertain:
         raise
-    except Stopped:
-        await ctx.shared.ledger.strike(ctx.probe, tag)
+    except Stopped as stopped:
+        # An answer without a key comes of an event that was made.
+        if stopped.reason is not Reason.CONTENT_MISMATCH:
+            await strike(ctx, artefact)
         raise
 
 
@@ -173,27 +174,21 @@ async def _clear_away(ctx: Context, desk: Desk) -> None:
     is_due = perf_counter() - swept.get(ctx.probe, -_DAY) >= _DAY
     if not outstanding and not is_due:
         return
-    with ctx.step("cleanup"):
-        try:
-            async with asyncio.timeout(max(0.0, ctx.deadline - _MARGIN - perf_counter())):
-                await _settle(ctx, desk, outstanding)
-        except (Stopped, TimeoutError) as error:
-            ctx.cleanup_failed = True
-            ctx.evidence("cleanup", error.message if isinstance(error, Stopped) else "was not done before the deadline")
-            ctx.open_steps[-1].open_phases.clear()
-        else:
-            swept[ctx.probe] = perf_counter()
+    async with cleanup(ctx):
+        await _settle(ctx, desk, outstanding)
+        swept[ctx.probe] = perf_counter()
 
 
 async def _settle(ctx: Context, desk: Desk, outstanding: Sequence[Artefact]) -> None:
     """Remove what the ledger knows, and what it does not know and is older than a day; strike off what is gone."""
-    ours, now = {one.id: one for one in outstanding}, time.time()
+    ours, now = {one.id for one in outstanding}, time.time()
     there = [event for event in await desk.events(ctx) if event.tag in ours or _is_litter(event, now)]
     for event in there:
         await desk.remove_event(ctx, event.key)
-    gone = {event.tag for event in there} | {one.id for one in outstanding if now - one.created > _SETTLED}
-    for tag in gone & ours.keys():
-        await ctx.shared.ledger.strike(ctx.probe, tag)
+    removed = {event.tag for event in there}
+    for artefact in outstanding:
+        if artefact.id in removed or is_settled(artefact):
+            await strike(ctx, artefact)
     if there:
         ctx.evidence("cleared", f"{len(there)} events of earlier runs")
 
@@ -223,7 +218,7 @@ PROBE = Probe(
     run,
     Mailbox,
     place=lambda _: Place(Layer.WORKLOAD, Workload.EXCHANGE),
-    steps=("autodiscover", "sign_in", "open", "list", "free_busy", "event", "cancel", "cleanup"),
+    steps=("autodiscover", "sign_in", "open", "list", "free_busy", "event", "cancel", CLEANUP),
     measurements=(
         Measurement("inbox_messages", "Messages in the inbox."),
         Measurement(EXPIRY, "When the server's certificate expires, in Unix time; of several met in one run, the first to."),

@@ -89,7 +89,7 @@ async def cleanup(ctx: Context) -> AsyncIterator[None]:
             async with asyncio.timeout(max(0.0, ctx.deadline - _MARGIN - perf_counter())):
                 yield
         except (Stopped, TimeoutError) as error:
-            _tell(ctx, error)
+            tell_failure(ctx, error)
 
 
 def is_settled(artefact: Artefact) -> bool:
@@ -111,7 +111,7 @@ async def clear_each(ctx: Context, remove: Callable[[Artefact], Awaitable[bool]]
                 if await remove(artefact):
                     await strike(ctx, artefact)
             except Stopped as stopped:
-                _tell(ctx, stopped)
+                tell_failure(ctx, stopped)
 
 
 def _in_turn(artefacts: Sequence[Artefact], last: tuple[float, str] | None) -> list[Artefact]:
@@ -124,7 +124,8 @@ def _place(artefact: Artefact) -> tuple[float, str]:
     return artefact.created, artefact.id
 
 
-def _tell(ctx: Context, error: Stopped | TimeoutError) -> None:
+def tell_failure(ctx: Context, error: Stopped | TimeoutError) -> None:
+    """Count within an open step that something could not be removed, and keep as evidence why."""
     ctx.cleanup_failed = True
     ctx.evidence(CLEANUP, error.message if isinstance(error, Stopped) else "was not done before the deadline")
     ctx.open_steps[-1].open_phases.clear()

@@ -22,11 +22,13 @@ from probes.lib.mail.desk import subject_of
 from tests.fakes.exchange import Exchange
 from tests.fakes.exchange import simulated as exchanging
 from tests.fakes.graph import Asked, answer, run_kind, scripted
+from tests.fakes.graph import shared as sharing
 from tests.probes.once import once
 from tests.probes.tenants import among, simulated
 
 ALL = ["sign_in", "open", "list", "free_busy", "event", "cancel"]
 LOGIN = {"username": "a@b.example", "password": {"env": "PASSWORD"}}
+PROBE1 = {"via": "graph", "mailbox": "probe1@contoso.example"}
 TAG = "0123456789abcdef" * 2
 DAY = 86_400.0
 
@@ -253,9 +255,21 @@ async def test_an_event_that_is_not_what_was_made_is_a_failure(made: object, rea
     assert (run.failed_step, run.reason, run.cleanup_failed) == ("event", Reason.CONTENT_MISMATCH, True)
 
 
+async def test_an_event_that_was_made_and_not_named_is_not_forgotten() -> None:
+    async def graph(asked: Asked) -> bytes:
+        if asked.path.endswith("/events"):
+            return answer({}, 201) if asked.method == "POST" else answer({"value": []})
+        return answer({"id": "x", "totalItemCount": 0})
+
+    async with scripted(graph) as script:
+        parts = sharing(script.tenant)
+        await run_kind("mailbox", parts, account=PROBE1, parts=["event"])
+    assert len(parts.ledger.outstanding("probe")) == 1
+
+
 async def _by_script(graph: Any, parts: list[str]) -> Run:
     async with scripted(graph) as script:
-        return await run_kind("mailbox", script.tenant, account={"via": "graph", "mailbox": "probe1@contoso.example"}, parts=parts)
+        return await run_kind("mailbox", script.tenant, account=PROBE1, parts=parts)
 
 
 @pytest.fixture

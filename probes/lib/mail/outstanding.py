@@ -18,6 +18,7 @@ from time import perf_counter
 from probes.core.context import Context
 from probes.core.contract import Inconclusive, Stopped
 from probes.core.ledger import Artefact
+from probes.lib.cleanup import CLEANUP, tell_failure
 from probes.lib.mail.ends import Folder, Found, Mailbox
 from probes.lib.mail.letter import Letter, is_marked
 
@@ -161,7 +162,7 @@ async def clear(ctx: Context, boxes: Boxes) -> None:
     try:
         with ctx.step("sign_in"):
             await boxes.receiving.open(ctx)
-        with ctx.step("cleanup"):
+        with ctx.step(CLEANUP):
             await _look_for(ctx, boxes, letters, {letter.id for letter in letters}, ())
     finally:
         await boxes.close()
@@ -226,9 +227,7 @@ async def _cleared(
             found += [one for one in seen if (one.folder, one.key) not in there]
             await mailbox.remove(ctx, found)
     except (Stopped, TimeoutError) as error:
-        ctx.cleanup_failed = True
-        ctx.evidence("cleanup", error.message if isinstance(error, Stopped) else "was not done before the deadline")
-        ctx.open_steps[-1].open_phases.clear()
+        tell_failure(ctx, error)
         return None
     return found
 

@@ -6,6 +6,7 @@ from time import perf_counter, time
 from probes.core.context import Context
 from probes.core.contract import Failed, Stopped
 from probes.core.reasons import Reason
+from probes.lib.cleanup import CLEANUP
 from probes.lib.mail.ends import Accepted, Folder, Found, Outbox, SubmissionUncertain
 from probes.lib.mail.letter import Letter
 from probes.lib.mail.outstanding import Boxes, State, keep, note, reserve, tidy
@@ -67,7 +68,7 @@ async def _trip_and_tidy(ctx: Context, trip: Trip) -> None:
 async def _clear_away(ctx: Context, trip: Trip) -> None:
     """Clear away. Evidence of the trip, such as the last request's id, stays: people paste it into tickets."""
     found = dict(ctx.evidence_found)
-    with ctx.step("cleanup"):
+    with ctx.step(CLEANUP):
         await tidy(ctx, trip.boxes, trip.letter.tag, trip.seen)
     ctx.evidence_found.update(found)
 
