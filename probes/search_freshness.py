@@ -70,7 +70,7 @@ from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Setti
 from probes.core.ledger import Artefact
 from probes.core.needs import Cost, Permission, Scope, Service
 from probes.core.reasons import Reason
-from probes.lib.cleanup import CLEANUP, clear_each, strike
+from probes.lib.cleanup import CLEANUP, clear_each, is_settled, strike
 from probes.lib.drives import WRITE_UNITS, Door, Drive, Item, door, item_at, place_of, put_over, remove
 from probes.lib.durations import Duration
 from probes.lib.file_names import FilePath
@@ -88,6 +88,8 @@ _FIRST = (
 )
 _LINE = re.compile(r"(fogbell[0-9a-f]{8}[0-9]{10}) ([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z)")
 _LARGEST = 65_536
+_SKEW = 300.0
+# Seconds by which the clocks of Microsoft's servers may differ.
 _USUAL = 2
 # Words that are asked for one by one before the rest is halved.
 
@@ -164,16 +166,25 @@ async def _read(graph: Door, drive: Drive, path: str) -> File:
         Failed: CONTENT_MISMATCH where what lies there is not ours; as `item_at`, `place_of` and `content_of`.
 
     """
+    file = await _found(graph, drive, path)
+    if file is None:
+        raise Failed(Reason.CONTENT_MISMATCH, f"{path} is there and is not Fogbell's; it is not overwritten: name another `path`")
+    return file
+
+
+async def _found(graph: Door, drive: Drive, path: str) -> File | None:
+    """Read what lies there; None: something that is not ours."""
     item = await _item(graph, drive, path)
     # The answer's own Date, as all that is compared here is told by Microsoft's clock.
     now = moment(graph.ctx.evidence_found.get("date")) or time.time()
     if item is None:
         return File(None, (), now)
+    if item.size > _LARGEST:
+        return None
     came = await content_of(graph, await place_of(graph, drive, item), _LARGEST)
     text = came.content.decode("utf-8", "replace").replace("\r\n", "\n")
-    if not text.startswith(_FIRST):
-        raise Failed(Reason.CONTENT_MISMATCH, f"{path} is there and is not Fogbell's; it is not overwritten: name another `path`")
-    return File(item, _writes(text), now)
+    # A word of the future was written by a clock that was wrong, and would be the newest until that day.
+    return File(item, tuple(write for write in _writes(text) if write.moment < now + _SKEW), now) if text.startswith(_FIRST) else None
 
 
 async def _item(graph: Door, drive: Drive, path: str) -> Item | None:
@@ -233,20 +244,31 @@ async def _write(graph: Door, drive: Drive, path: str, file: File) -> None:
     """Put one word more into the file, unless somebody else has just done so."""
     writes = (Write(_word(drive, path, file.now), file.now), *file.writes)[:KEPT]
     content = _FIRST + "".join(f"{write.word} {_written(write.moment, '%Y-%m-%dT%H:%M:%SZ')}\n" for write in writes)
-    kept = await _note(graph.ctx, drive, path, writes[0].word)
+    kept = await _note(graph.ctx, drive, path, writes)
     if await put_over(graph, drive, path, content, file.item):
         graph.ctx.evidence("overwritten", writes[0].word)
     else:
         graph.ctx.evidence("overwritten", "by another at the same moment")
-        await strike(graph.ctx, kept)
+        if not kept.fact("before"):
+            await strike(graph.ctx, kept)
 
 
-async def _note(ctx: Context, drive: Drive, path: str, word: str) -> Artefact:
-    """Put the file on the ledger, with the word by which we know that it was we who wrote it last."""
-    facts = (("drive", drive.key), ("host", drive.host), ("path", path), ("word", word))
-    artefact = Artefact(f"{drive.key}/{path.lower()}", "file", time.time(), facts)
+async def _note(ctx: Context, drive: Drive, path: str, writes: tuple[Write, ...]) -> Artefact:
+    """Put the file on the ledger, with the words by which we know that it was we who wrote it last: the new one, and the one of before.
+
+    Nobody knows yet whether the new one will be there, and the one before may be another agent's.
+    """
+    key, words = f"{drive.key}/{path.lower()}", [write.word for write in writes[:2]]
+    earlier = next((_words(one) for one in ctx.shared.ledger.outstanding(ctx.probe) if one.id == key), frozenset())
+    before = words[-1] if words[-1] in earlier else ""
+    facts = (("drive", drive.key), ("host", drive.host), ("path", path), ("word", words[0]), ("before", before))
+    artefact = Artefact(key, "file", time.time(), facts)
     await ctx.shared.ledger.record(ctx.probe, artefact)
     return artefact
+
+
+def _words(artefact: Artefact) -> frozenset[str]:
+    return frozenset((artefact.fact("word"), artefact.fact("before"))) - {""}
 
 
 async def clear(ctx: Context, settings: SearchFreshness) -> None:
@@ -254,14 +276,12 @@ async def clear(ctx: Context, settings: SearchFreshness) -> None:
 
     async def gone(artefact: Artefact) -> bool:
         graph, drive = await door(ctx, _permissions(settings)), Drive(artefact.fact("drive"), artefact.fact("host"))
-        try:
-            file = await _read(graph, drive, artefact.fact("path"))
-        except Failed as failed:
-            # Somebody has put something else in its place.
-            return failed.reason is Reason.CONTENT_MISMATCH
-        if file.item is not None and file.writes and file.writes[0].word == artefact.fact("word"):
-            await remove(graph, drive, file.item)
-        return True
+        file = await _found(graph, drive, artefact.fact("path"))
+        if file is not None and file.item is None:
+            return is_settled(artefact)
+        if file is None or file.item is None or not file.writes or file.writes[0].word not in _words(artefact):
+            return True
+        return await remove(graph, drive, file.item)
 
     if ctx.is_removed:
         await clear_each(ctx, gone)

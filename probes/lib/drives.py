@@ -7,7 +7,7 @@ which opens the file to whoever has it, goes into no evidence and no message.
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from probes.core.context import Context
 from probes.core.contract import Failed
@@ -17,17 +17,22 @@ from probes.lib.graph import Answer, address, call, segment, sign_in, text_in
 from probes.lib.hints import hinting
 from probes.lib.tenant import Tenant, tenant_of
 from probes.lib.tokens import Token
-from probes.lib.url import Url, join
+from probes.lib.url import Url, join, keys_in, parse
 
 WRITE_UNITS = 2.0
 """SharePoint's resource units for a change; everything else here costs one."""
 
 _SELECT = (("$select", "id,size,eTag,cTag,file"),)
 _CHANGED = (HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED)
-_KEY_CHARACTERS = 40
-# A parameter of an address that is longer than a GUID may be a key.
+_KEY_CHARACTERS, _KEY_SEGMENT = 41, 64
+# A parameter of an address that is longer than a GUID may be a key, and so may a part of its path that is longer than names of people are.
+_LONGEST_ADDRESS = 8192
+# What servers take, and what can be looked for in all that is shown.
+_SHAREPOINT = (".sharepoint.com", ".sharepoint.us", ".sharepoint-mil.us", ".sharepoint.cn")
 _ELSEWHERE = (".svc.ms",)
 # Hosts of files besides those of SharePoint itself (Microsoft's endpoint list, set 39).
+_LARGEST = 1 << 48
+# Bytes of a file: SharePoint takes 250 GB.
 _UNGRANTED = "Sites.Selected opens a site only once that site is granted to the application; fogbell permissions prints how"
 _DELETED = {Reason.NOT_FOUND: "the file was there a moment ago, and somebody has deleted it"}
 
@@ -104,7 +109,14 @@ async def drive_of_user(door: Door, user: str) -> Drive:
 
 async def _drive(door: Door, path: str) -> Drive:
     answer = await door.ask("GET", path, query=(("$select", "id,webUrl"),))
-    return Drive(segment(_id(answer)), urlsplit(str(answer.data.get("webUrl") or "")).hostname or "")
+    return Drive(segment(_id(answer)), _host(answer.data.get("webUrl")))
+
+
+def _host(told: object) -> str:
+    try:
+        return parse(told).host if isinstance(told, str) else ""
+    except ValueError:
+        return ""
 
 
 async def item_at(door: Door, drive: Drive, path: str) -> Item:
@@ -150,11 +162,12 @@ async def put_over(door: Door, drive: Drive, path: str, text: str, item: Item | 
     return answer.status not in _CHANGED
 
 
-async def remove(door: Door, drive: Drive, item: Item) -> None:
-    """Move a file to the recycle bin, unless it has changed since we looked or is gone."""
+async def remove(door: Door, drive: Drive, item: Item) -> bool:
+    """Move a file to the recycle bin, unless it is gone. False: it has changed since we looked, and is still there."""
     unchanged = (("If-Match", item.etag),) if item.etag else ()
     accept = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED)
-    await door.ask("DELETE", _by_id(drive, item), headers=unchanged, accept=accept, units=WRITE_UNITS, raw=True)
+    answer = await door.ask("DELETE", _by_id(drive, item), headers=unchanged, accept=accept, units=WRITE_UNITS, raw=True)
+    return answer.status != HTTPStatus.PRECONDITION_FAILED
 
 
 async def place_of(door: Door, drive: Drive, item: Item) -> Url:
@@ -170,13 +183,15 @@ async def place_of(door: Door, drive: Drive, item: Item) -> Url:
     location = answer.header("location")
     if not location:
         raise Failed(Reason.PROTOCOL_ERROR, "the redirect to the content does not say where it is (no Location)")
+    if len(location) > _LONGEST_ADDRESS:
+        raise Failed(Reason.PROTOCOL_ERROR, f"the redirect to the content leads to an address of {len(location)} characters")
     try:
         place = join(address(door.tenant, "/"), location)
     except ValueError:
         # Its words would show the address.
         raise Failed(Reason.PROTOCOL_ERROR, "the redirect to the content leads to no web address") from None
-    for value in (value for _, value in parse_qsl(urlsplit(place.target).query) if len(value) > _KEY_CHARACTERS):
-        door.ctx.hide(value)
+    for key in keys_in(place, value=_KEY_CHARACTERS, segment=_KEY_SEGMENT):
+        door.ctx.hide(key)
     if place.scheme != "https":
         raise Failed(Reason.HTTP_REDIRECT, f"the redirect to the content leads to {place.authority} without TLS; it is not followed")
     if not is_storage(door.tenant, drive, place):
@@ -185,11 +200,12 @@ async def place_of(door: Door, drive: Drive, item: Item) -> Url:
 
 
 def is_storage(tenant: Tenant, drive: Drive, place: Url) -> bool:
-    """Say whether files may come from there: from beside the drive's own host. Where that is not known, we only know what cannot be."""
+    """Say whether files may come from there: from beside the drive's own host; where that is not known, from a host of SharePoint."""
     if place.authority in {tenant.where.graph, tenant.where.login}:
         return False
-    beside = "." + drive.host.partition(".")[2]
-    return tenant.hosts is not None or not drive.host or place.host.endswith((beside, *_ELSEWHERE))
+    domain = drive.host.partition(".")[2]
+    beside = (f".{domain}",) if "." in domain else _SHAREPOINT
+    return tenant.hosts is not None or place.host.endswith((*beside, *_ELSEWHERE))
 
 
 def _by_path(drive: Drive, path: str) -> str:
@@ -209,11 +225,16 @@ def _item(answer: Answer) -> Item:
     """
     said = answer.data if isinstance(answer.data, dict) else {}
     file, size = said.get("file"), said.get("size")
-    if not isinstance(file, dict) or not isinstance(size, int) or isinstance(size, bool):
+    if not isinstance(file, dict) or not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < _LARGEST:
         raise Failed(Reason.CONTENT_MISMATCH, "what Graph tells of is no file with a size")
-    hashes, etag = file.get("hashes"), str(said.get("eTag") or "")
+    hashes, etag = file.get("hashes"), _tag(said.get("eTag"))
     told = hashes.get("quickXorHash") if isinstance(hashes, dict) else None
-    return Item(_id(answer), size, etag, str(said.get("cTag") or etag), told if isinstance(told, str) else "")
+    return Item(_id(answer), size, etag, _tag(said.get("cTag")) or etag, told if isinstance(told, str) else "")
+
+
+def _tag(value: object) -> str:
+    """Return a tag as it may stand in a header; one that breaks out of its line is none."""
+    return value if isinstance(value, str) and value.isascii() and value.isprintable() else ""
 
 
 def _id(answer: Answer) -> str:

@@ -11,7 +11,7 @@ from probes.core.ledger import Artefact, probe_of
 from probes.core.needs import Cost, Permission, Service
 from probes.core.reasons import Reason
 from probes.lib import storage
-from probes.lib.cleanup import CLEANUP, clear_each
+from probes.lib.cleanup import CLEANUP, clear_each, is_settled
 from probes.lib.drives import Door, Drive, Item, door, item_again, item_at, place_of, put, remove
 from probes.lib.file_names import FilePath
 from probes.lib.graph import MEASUREMENTS as OF_GRAPH
@@ -199,11 +199,12 @@ async def _remove(door: Door, artefact: Artefact) -> bool:
     drive = Drive(artefact.fact("drive"), artefact.fact("host"))
     try:
         item = await item_at(door, drive, artefact.fact("path"))
-        found = await _marked_at(door, drive, item)
+        # What is larger than anything of ours is somebody else's.
+        found = await _marked_at(door, drive, item) if item.size <= 2 * _LARGEST else None
     except Failed as failed:
         if failed.reason is Reason.NOT_FOUND:
-            return True
+            return is_settled(artefact)
         raise
     if found is not None and found.probe == probe_of(door.ctx.probe):
-        await remove(door, drive, item)
+        return await remove(door, drive, item)
     return True

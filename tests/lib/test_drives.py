@@ -6,14 +6,15 @@ import pytest
 
 from probes.core.contract import Failed
 from probes.core.reasons import Reason
-from probes.lib.drives import Door, Drive, drive_of_user, is_storage, item_at, place_of, site_at
+from probes.lib.drives import Door, Drive, drive_of_user, is_storage, item_at, place_of, remove, site_at
 from probes.lib.url import parse
 from tests.fakes.graph import Script, answer, context, scripted, shared, tenant_at
 
 DRIVE = Drive("b!1", "contoso.sharepoint.com")
 FILE = {"id": "F", "size": 7, "eTag": '"e"', "cTag": '"c"', "file": {"hashes": {"quickXorHash": "AA=="}}}
 ITEM = "/v1.0/drives/b!1/root:/a/b c.bin"
-CONTENT = "/v1.0/drives/b!1/items/F/content"
+FOUND = "/v1.0/drives/b!1/items/F"
+CONTENT = f"{FOUND}/content"
 
 
 def door(script: Script) -> Door:
@@ -57,10 +58,12 @@ def test_of_hosts_that_have_no_name_here_only_the_door_and_the_sign_in_are_refus
         FILE | {"id": 7},
         FILE | {"size": "7"},
         FILE | {"size": True},
+        FILE | {"size": -1},
+        FILE | {"size": 10**400},
         FILE | {"file": None},
         {"id": "F", "size": 7, "folder": {}},
     ],
-    ids=range(9),
+    ids=range(11),
 )
 async def test_what_is_no_file_is_a_mismatch(said: object) -> None:
     async with scripted({ITEM: answer(said)}) as script:
@@ -86,7 +89,9 @@ async def test_a_file_without_a_hash_is_one_all_the_same(file: object) -> None:
         ("/relative", Reason.HTTP_REDIRECT),
         ("http://127.0.0.1/x", Reason.HTTP_REDIRECT),
         ("https://{host}/x", Reason.HTTP_REDIRECT),
+        (f"https://127.0.0.1/x?{'&'.join(f'k{number}=canary{number:040}' for number in range(1200))}", Reason.PROTOCOL_ERROR),
     ],
+    ids=["none", "no host", "no web", "user name", "relative", "no TLS", "Graph", "a thousand keys"],
 )
 async def test_a_redirect_that_leads_astray_is_refused_without_showing_its_address(location: str, reason: Reason) -> None:
     async with scripted({ITEM: answer(FILE), CONTENT: answer(None, 302, Location=location)}) as script:
@@ -103,6 +108,30 @@ async def test_the_key_in_an_address_is_hidden_and_the_address_taken() -> None:
         here = door(script)
         place = await place_of(here, DRIVE, await item_at(here, DRIVE, "a/b c.bin"))
     assert (place.host, here.ctx.masked(f"said {key}")) == ("127.0.0.1", "said ***")
+
+
+@pytest.mark.parametrize("where", ["y4m{key}/canary.bin", "x?{many}&tempauth={key}"], ids=["in its path", "among many"])
+async def test_a_key_is_hidden_wherever_it_stands_in_an_address(where: str) -> None:
+    key, many = "0f3a7Zq" * 12, "&".join(f"k{number}={number:045}" for number in range(100))
+    location = "https://127.0.0.1/" + where.format(key=key, many=many)
+    async with scripted({ITEM: answer(FILE), CONTENT: answer(None, 302, Location=location)}) as script:
+        here = door(script)
+        await place_of(here, DRIVE, await item_at(here, DRIVE, "a/b c.bin"))
+    assert (key[9:40] in here.ctx.masked(f"said {key}"), len(here.ctx.secrets) < 10) == (False, True)
+
+
+async def test_a_tag_that_breaks_out_of_its_line_is_not_sent() -> None:
+    async with scripted({ITEM: answer(FILE | {"eTag": '"e"\r\nX-Evil: 1'}), FOUND: answer(None, 204)}) as script:
+        here = door(script)
+        assert await remove(here, DRIVE, await item_at(here, DRIVE, "a/b c.bin"))
+    assert not {"if-match", "x-evil"} & script.calls[-1].headers.keys()
+
+
+@pytest.mark.parametrize(("status", "gone"), [(204, True), (404, True), (412, False)], ids=["removed", "gone", "changed"])
+async def test_a_file_that_has_changed_is_not_removed(status: int, gone: bool) -> None:  # noqa: FBT001 - a table
+    async with scripted({ITEM: answer(FILE), FOUND: answer(None, status)}) as script:
+        here = door(script)
+        assert await remove(here, DRIVE, await item_at(here, DRIVE, "a/b c.bin")) is gone
 
 
 @pytest.mark.parametrize(
@@ -127,7 +156,11 @@ async def test_a_drive_without_id_is_a_mismatch(said: object) -> None:
     assert failed.value.reason is Reason.CONTENT_MISMATCH
 
 
-@pytest.mark.parametrize(("url", "host"), [("https://a.example/x y", "a.example"), (None, ""), (7, "")], ids=["address", "none", "number"])
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [("https://a.example/x y", "a.example"), (None, ""), (7, ""), ("https://[", "")],
+    ids=["address", "none", "number", "broken"],
+)
 async def test_a_drive_is_one_also_where_its_address_is_not_told(url: object, host: str) -> None:
     async with scripted({"/v1.0/users/a@b.example/drive": answer({"id": "b!1", "webUrl": url})}) as script:
         drive = await drive_of_user(door(script), "a@b.example")
@@ -135,3 +168,6 @@ async def test_a_drive_is_one_also_where_its_address_is_not_told(url: object, ho
     worldwide = tenant_at("localhost:1").model_copy(update={"hosts": None})
     assert is_storage(worldwide, replace(drive, host=""), parse("https://contoso-my.sharepoint.com/x"))
     assert not is_storage(worldwide, replace(drive, host=""), parse("https://graph.microsoft.com/x"))
+    assert not any(
+        is_storage(worldwide, replace(drive, host=host), parse("https://files.example/x")) for host in ("", "sharepoint.example")
+    )

@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -73,6 +73,11 @@ class Here:
         assert clear is not None
         await clear(ctx, SearchFreshness.model_validate({"drive": SITE, "path": self.path}))
         return ctx
+
+    async def age(self) -> None:
+        """Let so much time go by that no request of before can make anything any more."""
+        for one in self.ledger.outstanding("one"):
+            await self.ledger.record("one", replace(one, created=one.created - 301))
 
     def wrong(self, effect: Effect, *operations: str, hosts: frozenset[str] = frozenset()) -> None:
         self.world.faults.set(Fault(effect, Where(hosts, frozenset(operations))))

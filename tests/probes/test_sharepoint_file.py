@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -322,18 +323,31 @@ async def test_what_another_wrote_last_is_not_removed(left: bytes, files: Files)
     assert (content(files.written), files.outstanding) == (left, [])
 
 
-async def test_what_never_was_or_is_gone_is_struck_off(files: Files) -> None:
+async def test_what_never_was_or_is_gone_is_struck_off_once_no_request_can_make_it(files: Files) -> None:
     await files.run(write=True)
     files.drive.remove(files.put(b""), files.world.now(), for_good=True)
+    await files.clear()
+    (artefact,) = files.shared.ledger.outstanding("one")
+    await files.shared.ledger.record("one", replace(artefact, created=artefact.created - 301))
     await files.clear()
     assert files.outstanding == []
 
 
-async def test_what_another_writes_while_we_look_is_not_removed(files: Files) -> None:
+async def test_a_file_too_large_to_be_ours_is_left_to_whoever_put_it_there(files: Files) -> None:
+    await files.run(write=True)
+    theirs = files.put(bytes(9 << 20))
+    ctx = await files.clear()
+    assert (ctx.cleanup_failed, files.written, files.outstanding) == (False, theirs, [])
+
+
+async def test_what_changes_while_we_look_is_not_removed_and_looked_at_again(files: Files) -> None:
     await files.run(write=True)
     files.fail(Http((412,)), operations=["file_delete"])
     assert not (await files.clear()).cleanup_failed
-    assert (files.written is None, files.outstanding) == (False, [])
+    assert (files.written is None, len(files.outstanding)) == (False, 1)
+    files.world.faults.set()
+    await files.clear()
+    assert (files.written, files.outstanding) == (None, [])
 
 
 async def test_what_cannot_be_removed_stays_on_the_ledger(files: Files) -> None:
