@@ -32,7 +32,6 @@ record its audit log at all (`blocked_by_policy`) are told from an outage where 
 import asyncio
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
 
@@ -40,7 +39,7 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Settings, Workload, always
 from probes.core.needs import Cost, Permission, Service
 from probes.core.reasons import Reason
-from probes.lib.graph import MEASUREMENTS, call, segment, sign_in, text_in
+from probes.lib.graph import MEASUREMENTS, call, segment, sign_in, text_in, written
 from probes.lib.tenant import Tenant, tenant_of
 from probes.lib.tokens import Token
 
@@ -74,7 +73,7 @@ async def run(ctx: Context, _: PurviewAudit) -> None:
 
 def searched(now: float) -> dict[str, Any]:
     """Return what is asked for at a moment (Unix time): sign-ins of the hour before."""
-    start, end = (datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for moment in (now - _HOUR, now))
+    start, end = map(written, (now - _HOUR, now))
     return {"displayName": NAME, "filterStartDateTime": start, "filterEndDateTime": end, "operationFilters": ["UserLoggedIn"]}
 
 

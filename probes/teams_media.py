@@ -65,6 +65,7 @@ from probes.lib.oserror import stopped_by
 from probes.lib.packets import Stream
 from probes.lib.resolve import ascii_host
 from probes.lib.stun import UNAUTHENTICATED, Malformed, Method, new_transaction, parse, request
+from probes.lib.url import endpoint
 
 RELAY = "worldaz.tr.teams.microsoft.com"
 """Microsoft's transport relays, near to whoever asks. [unverified: the name other monitors use]"""
@@ -146,7 +147,7 @@ class _Conversation:
             return None
         self.software = self.software or answer.software
         if answer.address and len(self.seen_from) < _ADDRESSES:
-            self.seen_from[_written(answer.address, answer.port)] = None
+            self.seen_from[endpoint(answer.address, answer.port)] = None
         return answer.transaction
 
     def _wrong(self, what: str, code: str = "") -> None:
@@ -311,10 +312,6 @@ async def _fallback(ctx: Context, address: str, port: int, patience: float) -> N
         ctx.evidence("fallback", f"TCP {port} does not answer")
     else:
         ctx.evidence("fallback", f"TCP {port} answers")
-
-
-def _written(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 PROBE = Probe(

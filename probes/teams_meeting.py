@@ -61,7 +61,6 @@ OnlineMeetings.ReadWrite, and makes three calls a run and opens the link.
 
 import time
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import AfterValidator
@@ -74,7 +73,7 @@ from probes.core.needs import Cost, Grant, Permission, Scope, Service
 from probes.core.reasons import Reason
 from probes.lib.cleanup import CLEANUP, cleanup, clear_each, complete, creating, strike
 from probes.lib.entitled import entitled
-from probes.lib.graph import MEASUREMENTS, call, segment, sign_in, text_in
+from probes.lib.graph import MEASUREMENTS, call, segment, sign_in, text_in, written
 from probes.lib.hints import hinting
 from probes.lib.join import follow, link_of
 from probes.lib.sign_in import SignInHost
@@ -148,8 +147,8 @@ async def _create(ctx: Context, tenant: Tenant, token: Token, artefact: Artefact
     begins = time.time()
     body = {
         "externalId": artefact.id,
-        "startDateTime": _moment(begins),
-        "endDateTime": _moment(begins + _MINUTES * 60),
+        "startDateTime": written(begins),
+        "endDateTime": written(begins + _MINUTES * 60),
         "subject": subject_of(ctx.probe, artefact.id),
     }
     path = f"{_meetings(artefact)}/createOrGet"
@@ -158,10 +157,6 @@ async def _create(ctx: Context, tenant: Tenant, token: Token, artefact: Artefact
     text_in(answer.data, "id", "the answer is no meeting with an id")
     made: dict[str, Any] = answer.data
     return made
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _judged(read: object, made: dict[str, Any], subject: str) -> object:

@@ -12,6 +12,7 @@ from asyncio import Semaphore
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any
@@ -191,6 +192,11 @@ def items(answer: Answer) -> list[dict[str, Any]]:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise Failed(Reason.CONTENT_MISMATCH, "the answer is no list of objects")
     return value
+
+
+def written(moment: float) -> str:
+    """Return a moment (Unix seconds) as Graph reads it: in UTC, to the second."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def text_in(data: Any, name: str, wrong: str) -> str:

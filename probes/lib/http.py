@@ -24,7 +24,7 @@ from probes.lib.connect import KernelView, connect, kernel_view, measure_kernel
 from probes.lib.proxy import Route
 from probes.lib.tls import Trust, start_tls
 from probes.lib.tunnel import reach, tunnel
-from probes.lib.url import Url
+from probes.lib.url import Url, endpoint
 from probes.lib.wire import Wire
 
 USER_AGENT = f"fogbell/{version('fogbell')}"
@@ -174,7 +174,7 @@ async def reached(ctx: Context, url: Url, route: Route | None, family: int = soc
         return await connect(ctx, url.host, url.port, family=family)
     if not through:
         return await reach(ctx, route, family)
-    return await tunnel(ctx, route, f"{url.bracketed}:{url.port}", USER_AGENT, family)
+    return await tunnel(ctx, route, endpoint(url.host, url.port), USER_AGENT, family)
 
 
 class _Unpacker(Protocol):

@@ -15,6 +15,8 @@ from time import perf_counter
 from types import TracebackType
 from typing import Protocol, Self
 
+from probes.lib.url import endpoint
+
 LATE_SECONDS = 0.020
 """A question that leaves so much later than it should shows that this machine was busy."""
 FLOOD = 10_000
@@ -95,7 +97,7 @@ class Stream:
         if self._sock.fileno() < 0:
             return ""
         host, port, *_ = self._sock.getsockname()
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return endpoint(host, port)
 
     @property
     def flooded(self) -> bool:

@@ -13,7 +13,7 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Secret, Settings
 from probes.core.reasons import Reason
 from probes.lib.resolve import ascii_host, is_address
-from probes.lib.url import Url
+from probes.lib.url import Url, endpoint
 
 ENVIRONMENT = "environment"
 """Written in place of a proxy's URL: do as the environment says."""
@@ -31,7 +31,7 @@ class Route:
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return endpoint(self.host, self.port)
 
 
 def _checked(url: str) -> str:
@@ -99,7 +99,7 @@ def _matches(rule: str, url: Url) -> bool:
 
 
 def _covers(rule: str, url: Url) -> bool:
-    if rule in {url.host, f"{url.bracketed}:{url.port}", url.bracketed}:
+    if rule in {url.host, endpoint(url.host, url.port), url.bracketed}:
         return True
     try:
         return ip_address(url.host) in ip_network(rule, strict=False)

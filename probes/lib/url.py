@@ -29,7 +29,7 @@ class Url:
     @property
     def authority(self) -> str:
         """Host, and port where it is not the scheme's own, as in a Host header."""
-        return self.bracketed if self.port == _PORTS[self.scheme] else f"{self.bracketed}:{self.port}"
+        return self.bracketed if self.port == _PORTS[self.scheme] else endpoint(self.host, self.port)
 
     @property
     def bracketed(self) -> str:
@@ -43,6 +43,11 @@ class Url:
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.authority}{self.target}"
+
+
+def endpoint(host: str, port: int) -> str:
+    """Return one end of a connection as people and URLs write it: host:port, IPv6 in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @lru_cache(maxsize=4096)

@@ -19,7 +19,7 @@ from probes.lib.resolve import is_address
 from probes.lib.tenant import tenant_of
 from probes.lib.tls import Trust, start_tls
 from probes.lib.tokens import Token, Tokens, token_for
-from probes.lib.url import parse
+from probes.lib.url import endpoint, parse
 from probes.lib.wire import Wire
 
 Security = Literal["tls", "starttls", "none"]
@@ -132,7 +132,7 @@ async def connected(ctx: Context, host: str, port: int, proxy: Proxy | None, fam
         Inconclusive: where this machine lacks what the run needs.
 
     """
-    url = parse(f"https://{f'[{host}]' if ':' in host else host}:{port}/")
+    url = parse(f"https://{endpoint(host, port)}/")
     return await reached(ctx, url, route_to(ctx, proxy, url), family)
 
 

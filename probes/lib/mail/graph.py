@@ -9,7 +9,7 @@ import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from http import HTTPStatus
 from time import perf_counter
 from typing import Annotated, Any, Literal
@@ -20,7 +20,7 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Settings
 from probes.core.needs import Permission, Scope
 from probes.core.reasons import Reason
-from probes.lib.graph import items, segment
+from probes.lib.graph import items, segment, written
 from probes.lib.mail.ends import Accepted, Folder, Found, Mailbox, Outbox
 from probes.lib.mail.graph_calls import GraphCalls
 from probes.lib.mail.letter import HEADER_CHARACTERS, Address, Letter, mime, tag_in, unfolded
@@ -183,7 +183,7 @@ class _GraphMailbox:
 
     async def _listed(self, ctx: Context, folder: Folder, since: float | None) -> AsyncIterator[dict[str, Any]]:
         """Yield messages of a folder, newest first: those since a time (Unix seconds), or, without one, those of more than a day ago."""
-        bound = f"receivedDateTime lt {_written(time.time() - _DAY)}" if since is None else f"receivedDateTime ge {_written(since)}"
+        bound = f"receivedDateTime lt {written(time.time() - _DAY)}" if since is None else f"receivedDateTime ge {written(since)}"
         path = f"/mailFolders/{FOLDERS[folder]}/messages"
         for page in range(_MOST_PAGES):
             query = (
@@ -260,8 +260,8 @@ def _may_report(message: dict[str, Any], header: str) -> bool:
 def _headers(message: dict[str, Any]) -> str:
     """Return the header as text: what transport wrote, and, where it wrote nothing (copies of what was sent), what Graph knows itself."""
     listed = message.get("internetMessageHeaders")
-    written = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
-    lines = [(_text(one, "name"), _text(one, "value")) for one in written]
+    fields = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    lines = [(_text(one, "name"), _text(one, "value")) for one in fields]
     names = {name.lower() for name, _ in lines}
     known = (("Message-ID", _text(message, "internetMessageId")), ("Subject", _text(message, "subject")))
     lines += [(name, value) for name, value in known if value and name.lower() not in names]
@@ -279,7 +279,3 @@ def _moment(text: str) -> float | None:
     except ValueError:
         return None
     return when.timestamp() if when.tzinfo else None
-
-
-def _written(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
