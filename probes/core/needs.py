@@ -1,7 +1,7 @@
 """What a kind needs of a tenant and of Microsoft's services: permissions, the app's registration, calls against the limits that are known.
 
 The limits are Microsoft's published ones (learn.microsoft.com/graph/throttling-limits, and SharePoint's own page on throttling). They are
-for one application in one tenant, unless `Limit.each` says that they are narrower, and may change; where several are known for a service, all count.
+for one application in one tenant, or narrower where `Limit.each` says so, and may change; where several are known for a service, all count.
 """
 
 from dataclasses import dataclass, replace
