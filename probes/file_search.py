@@ -130,7 +130,9 @@ async def _found(ctx: Context, settings: FileSearch, api: Api, pages: Hits, driv
     seen = await look(pages, lambda hit: _is_ours(hit, settings, drive), settings.expect_hits)
     ctx.measure("hits", seen.hits, api)
     if not seen.rank:
-        raise Failed(Reason.MISSING_HIT, f"{settings.document} is not among {seen.hits} hits")
+        among = f"{settings.document} is not among {seen.hits} hits"
+        none = f"there is no hit at all; {settings.document} has to lie there, and for longer than the index needs"
+        raise Failed(Reason.MISSING_HIT, among if seen.hits else none)
     ctx.measure("rank", seen.rank, api)
     if seen.hits < settings.expect_hits:
         raise Failed(Reason.MISSING_HIT, f"{seen.hits} hits, where there have to be {settings.expect_hits}")

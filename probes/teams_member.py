@@ -57,7 +57,7 @@ from probes.lib.cleanup import CLEANUP, cleanup, clear_each, complete, creating,
 from probes.lib.graph import MEASUREMENTS, QUEUE, call, pages, segment, sign_in, text_in
 from probes.lib.hints import hinting
 from probes.lib.teams import UNKNOWN_TEAM, UNKNOWN_USER, member
-from probes.lib.tenant import Guid, Tenant, tenant_of
+from probes.lib.tenant import GUID, Guid, Tenant, tenant_of
 from probes.lib.tokens import Token
 
 PACE_SECONDS = 2.0
@@ -77,7 +77,7 @@ class TeamsMember(Settings):
     """Who is added to which team."""
 
     team: Guid
-    """Id of the team."""
+    """Id of the team; the link to a team has it, behind `groupId=`."""
     user: Guid
     """Object id of the user who is added and taken out, and is in the team for nothing else."""
 
@@ -234,6 +234,8 @@ async def clear(ctx: Context, settings: TeamsMember) -> None:
 
     async def remove(artefact: Artefact) -> bool:
         team, user = artefact.fact("team"), artefact.fact("user")
+        if not GUID.fullmatch(team) or not GUID.fullmatch(user):
+            return True  # nothing of ours: these stand in paths
         # Runs that failed one after the other leave an artefact each, and Teams is asked once for all of them.
         if (team, user) not in is_out:
             async with ctx.shared.part(Turns).of(tenant, team, user):

@@ -45,6 +45,7 @@ It needs the delegated permissions ChatMessage.Send and Chat.ReadWrite, and make
 """
 
 import re
+import time
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -59,6 +60,7 @@ from probes.core.reasons import Reason
 from probes.lib.cleanup import CLEANUP, cleanup, clear_each, complete, creating, is_settled, strike
 from probes.lib.entitled import entitled
 from probes.lib.graph import MEASUREMENTS, Answer, call, pages, segment, sign_in, text_in
+from probes.lib.hints import hinting
 from probes.lib.tenant import Tenant, tenant_of
 from probes.lib.tokens import Token, token_for
 
@@ -69,6 +71,7 @@ _NEEDS = (
     Permission(_WRITE, "read it back and delete it", Grant.DELEGATED),
 )
 _NOT_ENTITLED = "the probe user is no member of the chat, or Teams does not let this user write there"
+_UNKNOWN_CHAT = {Reason.NOT_FOUND: "`chat` must be the id of a chat that is still there"}
 _SKEW = 300.0
 # Seconds by which Teams' clock may differ from ours.
 _LARGEST_PAGE = "50"
@@ -92,7 +95,7 @@ async def run(ctx: Context, settings: TeamsMessage) -> None:
     tenant = tenant_of(ctx)
     with ctx.step("token"):
         token = await sign_in(ctx, tenant, _NEEDS, delegated=True)
-    with entitled(token, _SEND, NOT_ENTITLED, _NOT_ENTITLED), ctx.step("send"):
+    with hinting(_UNKNOWN_CHAT), entitled(token, _SEND, NOT_ENTITLED, _NOT_ENTITLED), ctx.step("send"):
         async with creating(ctx, "message", chat=settings.chat) as artefact:
             text = text_of(ctx.probe, artefact.id)
             message = await _send(ctx, tenant, token, settings.chat, text)
@@ -165,7 +168,8 @@ async def clear(ctx: Context, _: TeamsMessage) -> None:
     async def remove(artefact: Artefact) -> bool:
         tenant = tenant_of(ctx)
         token = await token_for(ctx, tenant, delegated=True)
-        found = await _left(ctx, tenant, token, artefact)
+        sender = artefact.fact("sender") or str(token.claims.get("oid") or "")
+        found = [one for one in await _there(ctx, tenant, token, artefact) if _is_left(one, artefact, sender)]
         for message in found:
             await _delete(ctx, tenant, token, _known(artefact, message))
         return bool(found or artefact.fact("message")) or is_settled(artefact)
@@ -173,21 +177,29 @@ async def clear(ctx: Context, _: TeamsMessage) -> None:
     await clear_each(ctx, remove)
 
 
-async def _left(ctx: Context, tenant: Tenant, token: Token, artefact: Artefact) -> list[dict[str, Any]]:
-    """Return what is left of an artefact in its chat: messages with its tag that are not deleted."""
+async def _there(ctx: Context, tenant: Tenant, token: Token, artefact: Artefact) -> list[dict[str, Any]]:
+    """Return the message of an artefact or, where nobody knows its id, what was written since it was sent."""
     if artefact.fact("message"):
-        answer = await call(ctx, tenant, token, Service.TEAMS, "GET", _path(artefact), accept=(200, 404))
-        messages = _message_of(answer)
-    else:
-        since = datetime.fromtimestamp(artefact.created - _SKEW, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
-        order = "lastModifiedDateTime"
-        query = (("$top", _LARGEST_PAGE), ("$orderby", f"{order} desc"), ("$filter", f"{order} gt {since}"))
-        messages = await pages(ctx, tenant, token, Service.TEAMS, f"/chats/{segment(artefact.fact('chat'))}/messages", query=query)
-    return [one for one in messages if artefact.id in _content(one) and not one.get("deletedDateTime") and one.get("id") and _sender(one)]
+        return _message_of(await call(ctx, tenant, token, Service.TEAMS, "GET", _path(artefact), accept=(200, 404)))
+    since = datetime.fromtimestamp(max(0.0, min(artefact.created, time.time()) - _SKEW), UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    order = "lastModifiedDateTime"
+    query = (("$top", _LARGEST_PAGE), ("$orderby", f"{order} desc"), ("$filter", f"{order} gt {since}"))
+    return await pages(ctx, tenant, token, Service.TEAMS, f"/chats/{segment(artefact.fact('chat'))}/messages", query=query)
+
+
+def _is_left(message: dict[str, Any], artefact: Artefact, sender: str) -> bool:
+    """Say whether a message is what is left of an artefact: with its tag, from `sender` and not from somebody who quotes it."""
+    by = _sender(message)
+    is_ours = f"[{artefact.id}]" in _content(message) and by and by.lower() == (sender or by).lower()
+    return bool(is_ours and message.get("id") and not message.get("deletedDateTime"))
 
 
 def _message_of(answer: Answer) -> list[dict[str, Any]]:
-    return [answer.data] if answer.status == 200 and isinstance(answer.data, dict) else []  # noqa: PLR2004 - 404: gone
+    if answer.status == 404:  # noqa: PLR2004 - gone
+        return []
+    if not isinstance(answer.data, dict) or not isinstance(answer.data.get("id"), str):
+        raise Failed(Reason.CONTENT_MISMATCH, "the answer is no message with an id")
+    return [answer.data]
 
 
 def _known(artefact: Artefact, message: dict[str, Any]) -> Artefact:

@@ -52,7 +52,7 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Settings, Workload, always
 from probes.core.needs import Cost, Permission, Scope, Service
 from probes.core.reasons import Reason
-from probes.lib.graph import MEASUREMENTS, call, pages, sign_in, text_in
+from probes.lib.graph import MEASUREMENTS, call, pages, segment, sign_in, text_in
 from probes.lib.hints import hinting
 from probes.lib.teams import UNKNOWN_TEAM, UNKNOWN_USER
 from probes.lib.tenant import Guid, Tenant, tenant_of
@@ -67,7 +67,8 @@ class TeamsRead(Settings):
     user: Guid
     """Object id of the user whose teams and presence are read."""
     team: Guid | None = None
-    """Id of the team that has to be among them, and whose channels are listed; without it the first one will do."""
+    """Id of the team that has to be among them, and whose channels are listed; without it the first one will do. The link to a
+    team has it, behind `groupId=`."""
     parts: tuple[Part, ...] = ("teams", "channels", "presence")
     """What to read."""
 
@@ -114,7 +115,7 @@ async def _channels(ctx: Context, tenant: Tenant, token: Token, team: str) -> No
     # With everything else of a channel Graph would look up its mail address, which takes long.
     query = (("$select", "id,displayName"),)
     with hinting(UNKNOWN_TEAM):
-        channels = await pages(ctx, tenant, token, Service.TEAMS, f"/teams/{team}/channels", query=query)
+        channels = await pages(ctx, tenant, token, Service.TEAMS, f"/teams/{segment(team)}/channels", query=query)
     ctx.measure("channels", len([_id(channel) for channel in channels]))
     if not channels:
         raise Failed(Reason.CONTENT_MISMATCH, "the team has no channel, and every team has one")

@@ -92,6 +92,12 @@ def test_the_reference_has_tables_that_hold_together() -> None:
         assert set(widths[head - 1 : following - 1]) == {widths[head]}
 
 
+def test_a_kind_without_settings_says_so() -> None:
+    (section,) = re.findall(r"### `purview_audit`\n(.*?)\n### ", generate()[Path("config/reference.md")], re.DOTALL)
+    assert "It has no settings of its own.\n" in section
+    assert "| key |" not in section
+
+
 def test_a_kind_without_measurements_has_no_table_of_them() -> None:
     page = reference({"tcp": replace(REGISTRY["tcp"], measurements=())})
     assert "### `tcp`" in page
@@ -108,6 +114,7 @@ def test_a_kind_without_measurements_has_no_table_of_them() -> None:
         ({"anyOf": [{"type": "string"}, {"type": "null"}]}, "text"),
         ({"type": "array", "items": {"anyOf": [{"type": "integer"}, {"type": "string"}]}}, "list of (whole number or text)"),
         ({"type": "array", "items": {"type": "boolean"}}, "list of `true` or `false`"),
+        ({"type": "array", "prefixItems": [{"type": "string"}] * 2}, "list of 2: text"),
         ({"enum": ["a", "b"]}, "`a`, `b`"),
         ({"anyOf": [*DURATION["anyOf"], {"type": "null"}]}, "duration"),
     ],

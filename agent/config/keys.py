@@ -62,7 +62,7 @@ class Keys(Settings):
     role: Literal["probe", "control"] = "probe"
     """`control` for a target that is not Microsoft's: it tells our own fault from theirs."""
     tenant: str | None = None
-    """Name of the tenant it belongs to, one of `tenants`."""
+    """Name of the tenant it belongs to, one of `tenants`; it may be left out where there is only one."""
     labels: Labels = Field(default_factory=dict)
     """Labels of your own on `fogbell_probe_info`, at most 16."""
     layer: Layer | None = None

@@ -86,7 +86,7 @@ class _Trace:
 def findings(error: ValidationError, node: Node, model: type[BaseModel], also: Iterable[str] = ()) -> list[Finding]:
     """Return what is wrong beneath a node that was read as a model; `also` are keys that the model's block has besides its own."""
     errors = error.errors(include_url=False, include_input=False)[:_FINDINGS]
-    traces = [_trace(dict(found), node, model) for found in errors]
+    traces = _without_echoes([_trace(dict(found), node, model) for found in errors])
     return [_finding(trace, also) for trace in _best_branches(traces)]
 
 
@@ -102,6 +102,12 @@ def keys_of(model: type[BaseModel]) -> Iterator[tuple[str, Any]]:
     """Return each key of a model as it is written, and its annotation."""
     for name, field in model.model_fields.items():
         yield field.alias or name, field.annotation
+
+
+def _without_echoes(traces: list[_Trace]) -> list[_Trace]:
+    """Leave out that a list is too short where that is because entries of it are wrong: pydantic counts the right ones."""
+    wrong = {trace.path[:-1] for trace in traces if trace.path}
+    return [trace for trace in traces if not (trace.error["type"] == "too_short" and trace.path in wrong)]
 
 
 def _trace(error: dict[str, Any], node: Node, model: type[BaseModel]) -> _Trace:
@@ -178,7 +184,8 @@ def _finding(trace: _Trace, also: Iterable[str]) -> Finding:
     if trace.error["type"] == "extra_forbidden":
         return Finding(trace.path, _key(trace), _unknown(trace, also))
     if trace.missing:
-        return Finding(trace.path, trace.node, f"the key {shown(trace.missing)} is missing")
+        what = "an entry" if isinstance(trace.error["loc"][-1], int) else f"the key {shown(trace.missing)}"
+        return Finding(trace.path, trace.node, f"{what} is missing")
     if trace.error.get("loc", ())[-1:] == ("[key]",):
         return Finding(trace.path, _key(trace), _sentence(trace))
     if trace.error["type"].startswith("union_tag"):

@@ -129,6 +129,8 @@ def _blocks(part: Node, parts: dict[str, Node], above: str = "") -> Iterator[tup
 def settings_table(part: Node, parts: dict[str, Node]) -> str:
     """Return the table of the keys of a mapping."""
     required = part.get("required", ())
+    if not part["properties"]:
+        return "It has no settings of its own.\n"
     rows = (
         (f"`{key}`", type_of(node, parts), default_of(node, required=key in required), meaning_of(node, parts))
         for key, node in part["properties"].items()

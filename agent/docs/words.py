@@ -26,6 +26,9 @@ def _types(node: Node, parts: dict[str, Node]) -> Iterator[str]:
         yield from _alternatives(node["anyOf"], parts)
     elif "enum" in node or "const" in node:
         yield ", ".join(f"`{value}`" for value in node.get("enum", [node.get("const")]) if value is not False)
+    elif "prefixItems" in node:
+        kinds = dict.fromkeys(type_of(item, parts) for item in node["prefixItems"])
+        yield f"list of {len(node['prefixItems'])}: {', '.join(kinds)}"
     elif node.get("type") == "array":
         yield f"list of {_grouped(type_of(node.get('items', {}), parts))}"
     elif node.get("type") == "object":

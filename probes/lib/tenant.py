@@ -23,7 +23,8 @@ _VARIANTS = ("certificate", "secret", "federated_token", "managed_identity")
 
 def _guid(text: str) -> str:
     if not GUID.fullmatch(text):
-        raise ValueError("must be an identifier like 00000000-0000-0000-0000-000000000000")
+        an_address = ", not an address: of a user it is the object id" if "@" in text else ""
+        raise ValueError(f"must be an identifier like 00000000-0000-0000-0000-000000000000{an_address}")
     return text.lower()
 
 

@@ -34,6 +34,40 @@ def test_no_message_holds_a_secret() -> None:
     assert "1234567" not in text
 
 
+_ID = "00000000-0000-0000-0000-000000000003"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        pytest.param(
+            "kind: teams_read, user: probe1@contoso.com",
+            "5:39: probes[a].user: must be an identifier like 00000000-0000-0000-0000-000000000000, not an address: "
+            "of a user it is the object id",
+            id="an address for an id",
+        ),
+        pytest.param(
+            f"kind: teams_chat_create, users: [{_ID}]",
+            "5:47: probes[a].users: an entry is missing",
+            id="one of two",
+        ),
+        pytest.param(
+            "kind: defender, parts: [incident]",
+            "5:39: probes[a].parts[0]: must be one of incidents, alerts, hunting, secure_scores; did you mean `incidents`?",
+            id="a wrong word in a list is told once",
+        ),
+        pytest.param("kind: defender, parts: []", "5:38: probes[a].parts: must not be empty", id="an empty list"),
+    ],
+)
+def test_ids_and_lists_of_real_kinds_are_told_in_words(settings: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.yml"
+    tenants = f"tenants:\n  contoso:\n    {{tenant_id: &id {_ID}, client_id: *id, credential: {{managed_identity: {{}}}}}}\n"
+    path.write_text(f"{tenants}probes:\n  - {{name: a, {settings}}}\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError) as caught:
+        load(path)
+    assert str(caught.value) == f"{path}:{said}"
+
+
 def _sparse(path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(50_000_000)

@@ -139,6 +139,8 @@ async def test_a_document_on_a_later_page_is_found_and_one_that_slid_too_far_dow
     far = await here.run(words="trawler", document="ship-155.txt")
     assert (far.failed_step, far.reason, told(far, "hits")) == ("drive_search", Reason.MISSING_HIT, {"drive": 150})
     assert far.message == "ship-155.txt is not among 150 hits"
+    nowhere = await here.run(words="zeppelin", document="ship-120.txt")
+    assert nowhere.message == "there is no hit at all; ship-120.txt has to lie there, and for longer than the index needs"
 
 
 LOST = Partial(0.0)

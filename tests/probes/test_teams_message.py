@@ -14,6 +14,7 @@ from agent.drill.entra.directory import GRAPH, Directory
 from agent.drill.faults import Drip, Fault, Http, Where
 from agent.drill.graph.chats import Chat, Chats, Message
 from agent.drill.graph.members import Licences
+from agent.drill.graph.throttle import Limit, Throttle
 from agent.drill.world import Person, World
 from probes.core.context import Shared
 from probes.core.contract import Outcome, Run
@@ -91,6 +92,7 @@ async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple
 @pytest_asyncio.fixture(loop_scope="module")
 async def here(place: tuple[World, Tenant], tmp_path: Path) -> AsyncIterator[Here]:
     world, tenant = place
+    world.of(Throttle).limits["teams"] = Limit()  # many runs within a minute, which the tenant would refuse a fast machine
     await sign_in(world, tmp_path)
     chat = world.of(Chats).group("Fog", tuple((person, ("owner",)) for person in world.people[:2]))
     yield Here(world, tenant, among(tenant, tmp_path), chat)
@@ -214,6 +216,7 @@ async def test_what_fails_is_told_by_step_and_reason(here: Here, prepare: Callab
     run = await here.run()
     assert run.outcome is Outcome.FAILED
     assert (run.failed_step, run.reason, run.code, len(here.outstanding)) == told
+    assert ("`chat` must be" in run.message) is (told[:2] == ("send", Reason.NOT_FOUND))
 
 
 @on_one_loop
@@ -291,7 +294,9 @@ async def test_the_deadline_ends_a_step_that_hangs_and_leaves_the_message_to_the
 async def test_what_a_run_left_that_was_ended_is_cleared_up_and_nothing_else(here: Here, operation: str) -> None:
     await here.killed(operation)
     assert len(here.outstanding) == 1
-    kept = [here.say(text, person) for text, person in (("Good morning", 1), (text_of("one", TAG), 0), ("What is this?", 0))]
+    quoted = text_of("one", here.outstanding[0].id)
+    said = (("Good morning", 1), (text_of("one", TAG), 0), ("What is this?", 0), (f"> {quoted}", 1))
+    kept = [here.say(text, person) for text, person in said]
     ctx = await here.clear()
     assert (len(here.outstanding), ctx.cleanup_failed) == (0, False)
     assert here.there == [message.content for message in kept]
@@ -324,6 +329,24 @@ async def test_what_somebody_else_has_removed_is_gone(here: Here, gone: str) -> 
     ctx = await here.clear()
     assert (here.outstanding, ctx.cleanup_failed) == ((), False)
     assert here.there == {"chat": [text_of("one", TAG)], "message": [], "words": ["Good morning"]}[gone]
+
+
+@on_one_loop
+async def test_an_answer_that_says_nothing_strikes_no_message_off(here: Here) -> None:
+    here.fail(Http((503,)), "message_delete")
+    await here.run()
+    here.world.faults.set(Fault(Http((200,)), Where(operations=frozenset({"message_get"}))))
+    ctx = await here.clear()
+    assert (ctx.cleanup_failed, len(here.outstanding), len(here.there)) == (True, 1, 1)
+
+
+@on_one_loop
+async def test_a_message_is_found_that_was_sent_when_our_clock_was_ahead(here: Here) -> None:
+    await here.killed("message_send")
+    (artefact,) = here.outstanding
+    await here.shared.ledger.record("one", replace(artefact, created=artefact.created + 40_000))
+    await here.clear()
+    assert (here.there, here.outstanding) == ([], ())
 
 
 @on_one_loop
