@@ -117,8 +117,9 @@ class Daemon:
             systemd.notify("READY=1")
             _tell_warnings(self._reloader.configuration)
             log.info(
-                "watching %d probes",
+                "watching %d probe%s",
                 len(self._jobs),
+                "" if len(self._jobs) == 1 else "s",
                 extra={"listen": " ".join(map(written, self._options.listen)), "version": __version__},
             )
             await self._stopping.wait()
