@@ -30,8 +30,8 @@ from probes.lib.mail.desk import BODY, GraphDesk
 from tests.drill.data import Client, data_client
 from tests.drill.graph import NOON, token
 from tests.fakes.graph import Asked, answer, context, error, scripted, shared
+from tests.judges.requests import CLIENT, by_sdk, said
 from tests.judges.sdk import sdk
-from tests.judges.test_requests_equal_sdk import CLIENT, by_sdk, said
 
 OWNER = "o'brien+probe@contoso.example"
 TAG = "0123456789abcdef" * 2

@@ -22,7 +22,7 @@ from probes.lib.drives import Door, Drive, Item, drive_of_user, item_at, put, re
 from probes.lib.quick_xor import quick_xor_hash
 from tests.fakes.graph import Asked, answer, context, run_kind, scripted, shared
 from tests.judges.openapi import REFERENCE, needs_slice, request_errors
-from tests.judges.test_requests_equal_sdk import CLIENT, Said, by_sdk, said
+from tests.judges.requests import CLIENT, Said, by_sdk, said
 
 HOST, SITE, DRIVE, ITEM = "contoso.sharepoint.com", "contoso.sharepoint.com,1-a,2-b", "b!t18F8ybsHUq", "01NKDM7HMOJTVYMDOSXFDK2QJDXCDI3WUK"
 URL = f"https://{HOST}/sites/Pro be"

@@ -21,7 +21,7 @@ from probes.lib.mail.graph import GraphReceive, GraphSend, mailbox, outbox
 from probes.lib.mail.letter import Letter, mime
 from tests.fakes.graph import Asked, answer, context, error, scripted, shared
 from tests.judges.openapi import needs_slice, request_errors
-from tests.judges.test_requests_equal_sdk import CLIENT, by_sdk, said
+from tests.judges.requests import CLIENT, by_sdk, said
 
 OWNER = "o'brien+probe@contoso.example"
 TAG = "0123456789abcdef" * 2

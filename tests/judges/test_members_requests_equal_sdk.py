@@ -18,7 +18,7 @@ from probes import teams_member
 from probes.core.contract import Outcome, Run
 from tests.fakes.graph import Asked, answer, run_kind, scripted
 from tests.judges.openapi import REFERENCE, needs_slice, request_errors
-from tests.judges.test_requests_equal_sdk import CLIENT, by_sdk, said
+from tests.judges.requests import CLIENT, by_sdk, said
 
 TEAM = "ee0f5ae2-8bc6-4ae5-8466-7daeebbfa062"
 ADELE, CAMERON = "73761f06-2ac9-469c-9f10-279a8cc267f9", "50dffbae-ad0f-428e-a86f-f53b0acfc641"

@@ -6,15 +6,11 @@ the same requests.
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
-from kiota_abstractions.authentication import AnonymousAuthenticationProvider
 from kiota_abstractions.base_request_configuration import RequestConfiguration
 from kiota_abstractions.request_information import RequestInformation
-from msgraph import GraphRequestAdapter, GraphServiceClient
 from msgraph.generated.admin.service_announcement.issues.issues_request_builder import IssuesRequestBuilder
 from msgraph.generated.applications_with_app_id.applications_with_app_id_request_builder import ApplicationsWithAppIdRequestBuilder
 from msgraph.generated.organization.organization_request_builder import OrganizationRequestBuilder
@@ -26,33 +22,11 @@ from probes.lib.credential_expiry import ask_expiry
 from probes.lib.graph import call, segment
 from tests.fakes.graph import CLIENT_ID, TENANT_ID, Asked, Script, answer, context, run_kind, scripted, shared
 from tests.judges.openapi import needs_slice, request_errors
-
-CLIENT = GraphServiceClient(request_adapter=GraphRequestAdapter(AnonymousAuthenticationProvider()))
-"""Microsoft's client, which makes requests here and sends none."""
+from tests.judges.requests import CLIENT, by_sdk, said
 
 FILTER = "internetMessageId eq '<20261123.a+b&c=d#e@contoso.example>'"
 MESSAGE = "AAMkAGI2=/+x"
 PERSON = "probe1+ü@contoso.example"
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A request, taken apart and decoded."""
-
-    method: str
-    path: tuple[str, ...]
-    query: frozenset[tuple[str, str]]
-
-
-def said(method: str, target: str) -> Said:
-    parts = urlsplit(target)
-    path = parts.path.removeprefix("/v1.0")
-    return Said(method, tuple(map(unquote, path.split("/"))), frozenset(parse_qsl(parts.query, keep_blank_values=True)))
-
-
-def by_sdk(request: RequestInformation) -> Said:
-    assert request.http_method is not None
-    return said(request.http_method.value, request.url)
 
 
 async def heard(send: Callable[[Script], Any]) -> list[Asked]:

@@ -19,7 +19,7 @@ from msgraph.generated.search.query.query_post_request_body import QueryPostRequ
 from probes.core.reasons import Reason
 from tests.fakes.graph import Asked, answer, error, run_kind, scripted
 from tests.judges.openapi import REFERENCE, needs_slice, request_errors
-from tests.judges.test_requests_equal_sdk import CLIENT, Said, by_sdk, said
+from tests.judges.requests import CLIENT, Said, by_sdk, said
 
 SITE = {"site": "https://contoso.sharepoint.com/sites/Probe"}
 DRIVE = "b!x+y/z="

@@ -28,7 +28,7 @@ from probes import purview_audit
 from probes.core.contract import Outcome
 from tests.fakes.graph import Asked, answer, run_kind, scripted
 from tests.judges.openapi import REFERENCE, needs_slice, request_errors
-from tests.judges.test_requests_equal_sdk import CLIENT, Said, by_sdk, said
+from tests.judges.requests import CLIENT, Said, by_sdk, said
 
 SECURITY = CLIENT.security
 SEARCH = "0b0e/1+="

@@ -26,7 +26,7 @@ from probes.core.ledger import Artefact
 from probes.lib.grants import Grant, Grants, grant_path
 from tests.fakes.graph import CLIENT_ID, TENANT_ID, Asked, Script, answer, run_kind, scripted, shared
 from tests.judges.openapi import REFERENCE, needs_slice, request_errors
-from tests.judges.test_requests_equal_sdk import CLIENT, by_sdk, said
+from tests.judges.requests import CLIENT, by_sdk, said
 
 CHAT = "19:2da4c29f6d7041eca70b638b43d45437@thread.v2"
 USER = "8ea0e38b-efb3-4757-924a-5f94061cf8c2"
