@@ -197,7 +197,11 @@ async def clear(ctx: Context, _: TeamsMeeting) -> None:
                 raise
             artefact = await complete(ctx, artefact, meeting=str(made["id"]))
         answer = await call(ctx, tenant, token, Service.MEETINGS, "GET", _path(artefact), accept=(200, 404), units=0.0)
-        if isinstance(answer.data, dict) and artefact.id in str(answer.data.get("subject")):
+        if answer.status == 404:  # noqa: PLR2004 - gone
+            return True
+        if not isinstance(answer.data, dict) or not isinstance(answer.data.get("id"), str):
+            raise Failed(Reason.CONTENT_MISMATCH, "the answer is no meeting with an id")
+        if f"[{artefact.id}]" in str(answer.data.get("subject")):
             await _remove(ctx, tenant, token, artefact)
         return True
 

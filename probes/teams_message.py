@@ -72,8 +72,8 @@ _NEEDS = (
 )
 _NOT_ENTITLED = "the probe user is no member of the chat, or Teams does not let this user write there"
 _UNKNOWN_CHAT = {Reason.NOT_FOUND: "`chat` must be the id of a chat that is still there"}
-_SKEW = 300.0
-# Seconds by which Teams' clock may differ from ours.
+_SKEW = 86_400.0
+# Seconds by which our clock may have been ahead of Teams' when the message was sent.
 _LARGEST_PAGE = "50"
 
 

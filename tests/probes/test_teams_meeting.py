@@ -364,6 +364,15 @@ async def test_what_is_gone_or_no_longer_ours_is_left_alone(here: Here, change: 
 
 
 @on_one_loop
+async def test_an_answer_that_says_nothing_strikes_no_meeting_off(here: Here) -> None:
+    here.fail(Http((503,)), "meeting_delete")
+    await here.run()
+    here.fail(Http((200,)), "meeting_get")
+    ctx = await here.clear()
+    assert (ctx.cleanup_failed, len(here.outstanding), len(here.there)) == (True, 1, 1)
+
+
+@on_one_loop
 async def test_a_meeting_that_is_gone_when_it_is_to_be_removed_is_removed(here: Here) -> None:
     here.fail(Http((404,)), "meeting_delete")
     run = await here.run()

@@ -187,6 +187,12 @@ async def test_answers_no_tenant_should_give_are_named(path: str, said: bytes, s
     assert (run.outcome, run.failed_step, run.reason) == (Outcome.FAILED, step, reason)
 
 
+async def test_an_id_that_is_a_path_leads_nowhere_else() -> None:
+    async with scripted(GOOD | {JOINED: answer({"value": [{"id": f"x/../{TEAM}?a=b"}]})}) as script:
+        await run_kind("teams_read", script.tenant, user=USER)
+    assert script.calls[1].target.partition("?")[0] == f"/v1.0/teams/x%2F..%2F{TEAM}%3Fa%3Db/channels"
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
