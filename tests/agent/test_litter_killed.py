@@ -2,19 +2,14 @@
 
 import asyncio
 import json
-import os
-import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 from agent.drill.faults import Drip, Fault, Where
 from agent.drill.world import World
 from probes.lib.tenant import Tenant
+from tests.killed import Telling, agent, calendar
 from tests.probes.tenants import simulated
-from tests.probes.test_mail_roundtrip_killed import ROOT, Telling
-from tests.probes.test_mailbox_killed import calendar
 
 
 def configuration(folder: Path, tenant: Tenant, world: World, name: str, interval: str) -> Path:
@@ -25,21 +20,6 @@ def configuration(folder: Path, tenant: Tenant, world: World, name: str, interva
     path = folder / "fogbell.yml"
     path.write_text(json.dumps({"state_dir": str(folder / "state"), "tenants": {"contoso": told}, "probes": [probe]}))
     return path
-
-
-@asynccontextmanager
-async def agent(path: Path, world: World) -> AsyncIterator[Process]:
-    """Run an agent as a process of its own."""
-    command = (sys.executable, "-m", "agent", "run", "--config", str(path), "--listen", "127.0.0.1:0")
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, cwd=ROOT, env={**os.environ, "TENANT_SECRET": world.secret}
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
 
 
 async def until(stream: asyncio.StreamReader, words: bytes) -> AsyncIterator[bytes]:

@@ -16,7 +16,7 @@ from probes.core.context import Shared
 from probes.core.contract import Outcome, Run
 from probes.core.needs import Service
 from probes.core.reasons import Reason
-from tests.agent.test_kinds_killed import creating, inventory
+from tests.creating import creating, inventory
 
 
 def shared(configuration: Configuration, state_dir: Path) -> Shared:

@@ -2,38 +2,19 @@
 
 import asyncio
 import json
-import sys
-from asyncio.subprocess import Process
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from agent.drill.faults import Drip, Effect, Fault, Faults, Latency, Where
+from agent.drill.faults import Drip, Effect, Fault, Latency, Where
 from agent.drill.graph.post import Post
 from agent.drill.world import World
 from agent.state import State
 from probes.lib.mail import graph
 from probes.lib.tenant import Tenant
+from tests.killed import Telling, start
 from tests.probes.one_letter import once
 from tests.probes.tenants import simulated
-
-ROOT = Path(__file__).parents[2]
-
-
-class Telling(Faults):
-    """Faults that tell when the first of them has hit."""
-
-    def __init__(self, now: Callable[[], float]) -> None:
-        super().__init__(now)
-        self.hit = asyncio.Event()
-
-    def hits(self, *args: Any, **asked: Any) -> tuple[Fault, ...]:
-        found = super().hits(*args, **asked)
-        if found:
-            self.hit.set()
-        return found
 
 
 def left(world: World) -> list[str]:
@@ -50,11 +31,6 @@ def arguments(state_dir: Path, tenant: Tenant, world: World) -> tuple[str, str, 
     }
     told = tenant.model_dump(mode="json", exclude_defaults=True) | {"credential": credential}
     return str(state_dir), json.dumps(told), json.dumps(settings)
-
-
-async def start(*told: str) -> Process:
-    """Start a run in a process of its own, which can be killed."""
-    return await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.probes.one_letter", *told, cwd=ROOT)
 
 
 @pytest.mark.parametrize(

@@ -7,19 +7,12 @@ from pathlib import Path
 import pytest
 
 from agent.drill.faults import Drip, Effect, Fault, Latency, Where
-from agent.drill.graph.calendar import Calendars, Event
-from agent.drill.graph.post import Post
 from agent.drill.world import World
 from agent.state import State
 from probes.lib.tenant import Tenant
+from tests.killed import Telling, calendar, start
 from tests.probes.one_letter import once
 from tests.probes.tenants import simulated
-from tests.probes.test_mail_roundtrip_killed import Telling, start
-
-
-def calendar(world: World) -> list[Event]:
-    box = world.of(Post).mailbox(world.people[0].mail)
-    return world.of(Calendars).of(box) if box else []
 
 
 def arguments(state_dir: Path, tenant: Tenant, world: World) -> tuple[str, str, str, str]:

@@ -25,10 +25,10 @@ from probes.lib.tenant import Tenant
 from probes.teams_message import PROBE, TeamsMessage, text_of
 from tests.fakes.graph import CLIENT_ID, TENANT_ID, Asked, answer, run_kind, scripted
 from tests.fakes.graph import shared as sharing
+from tests.killed import Telling
 from tests.probes.once import once
 from tests.probes.signed_in import clear, sign_in
 from tests.probes.tenants import among, simulated
-from tests.probes.test_mail_roundtrip_killed import Telling
 
 on_one_loop = pytest.mark.asyncio(loop_scope="module")
 TAG = "0123456789abcdef" * 2
