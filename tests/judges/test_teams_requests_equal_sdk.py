@@ -52,7 +52,7 @@ def echoed(asked: Asked) -> bytes:
         return answer(json.loads(asked.body) | {"id": MESSAGE if "/chats/" in asked.path else MEETING, "joinWebUrl": link} | of_user, 201)
     if asked.path.endswith("/messages"):
         return answer({"value": []})
-    return answer({"id": asked.path.rpartition("/")[2], "subject": TAG, "body": {"content": TAG}, "from": {"user": {"id": USER}}})
+    return answer({"id": asked.path.rpartition("/")[2], "subject": f"[{TAG}]", "body": {"content": f"[{TAG}]"}, "from": {"user": {"id": USER}}})
 
 
 async def signed_in(script: Script, folder: Path) -> Shared:
@@ -90,7 +90,7 @@ async def heard(use: Use, folder: Path, said_by_graph: Callable[[Asked], bytes] 
 
 def _newest() -> Any:
     query = MessagesRequestBuilder.MessagesRequestBuilderGetQueryParameters(
-        top=50, orderby=["lastModifiedDateTime desc"], filter="lastModifiedDateTime gt 2026-11-23T11:55:00.000Z"
+        top=50, orderby=["lastModifiedDateTime desc"], filter="lastModifiedDateTime gt 2026-11-22T12:00:00.000Z"
     )
     return MESSAGES.to_get_request_information(RequestConfiguration(query_parameters=query))
 
