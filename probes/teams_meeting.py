@@ -199,8 +199,7 @@ async def clear(ctx: Context, _: TeamsMeeting) -> None:
         answer = await call(ctx, tenant, token, Service.MEETINGS, "GET", _path(artefact), accept=(200, 404), units=0.0)
         if answer.status == 404:  # noqa: PLR2004 - gone
             return True
-        if not isinstance(answer.data, dict) or not isinstance(answer.data.get("id"), str):
-            raise Failed(Reason.CONTENT_MISMATCH, "the answer is no meeting with an id")
+        text_in(answer.data, "id", "the answer is no meeting with an id")
         if f"[{artefact.id}]" in str(answer.data.get("subject")):
             await _remove(ctx, tenant, token, artefact)
         return True

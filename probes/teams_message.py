@@ -197,8 +197,7 @@ def _is_left(message: dict[str, Any], artefact: Artefact, sender: str) -> bool:
 def _message_of(answer: Answer) -> list[dict[str, Any]]:
     if answer.status == 404:  # noqa: PLR2004 - gone
         return []
-    if not isinstance(answer.data, dict) or not isinstance(answer.data.get("id"), str):
-        raise Failed(Reason.CONTENT_MISMATCH, "the answer is no message with an id")
+    text_in(answer.data, "id", "the answer is no message with an id")
     return [answer.data]
 
 

@@ -24,6 +24,7 @@ from probes.core.context import Context, Shared
 from probes.core.contract import Outcome, Run
 from probes.core.ledger import Artefact
 from probes.lib.grants import Grant, Grants, grant_path
+from probes.lib.graph import segment
 from tests.fakes.graph import CLIENT_ID, TENANT_ID, Asked, Script, answer, run_kind, scripted, shared
 from tests.judges.openapi import REFERENCE, needs_slice, request_errors
 from tests.judges.requests import CLIENT, by_sdk, said
@@ -52,7 +53,8 @@ def echoed(asked: Asked) -> bytes:
         return answer(json.loads(asked.body) | {"id": MESSAGE if "/chats/" in asked.path else MEETING, "joinWebUrl": link} | of_user, 201)
     if asked.path.endswith("/messages"):
         return answer({"value": []})
-    return answer({"id": asked.path.rpartition("/")[2], "subject": f"[{TAG}]", "body": {"content": f"[{TAG}]"}, "from": {"user": {"id": USER}}})
+    tagged = {"subject": f"[{TAG}]", "body": {"content": f"[{TAG}]"}}
+    return answer(tagged | {"id": asked.path.rpartition("/")[2], "from": {"user": {"id": USER}}})
 
 
 async def signed_in(script: Script, folder: Path) -> Shared:
@@ -163,10 +165,11 @@ def _by_sdk(request: RequestInformation) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name != "@odata.type"}
 
 
-def _shown(page: str) -> dict[str, Any]:
-    """Return the answer that the documentation shows on a page."""
+def _shown(page: str, number: int = 0) -> dict[str, Any]:
+    """Return an answer that the documentation shows on a page."""
     examples = json.loads((Path(str(REFERENCE)) / "graph-doc-examples.json").read_text(encoding="utf-8"))["examples"]
-    return next(dict(one["body"]) for one in examples if one["page"] == page and one["kind"] == "response")
+    found = [one["body"] for one in examples if one["page"] == page and one["kind"] == "response"]
+    return dict(found[number])
 
 
 async def by_documentation(kind: str, folder: Path, shown: dict[str, Any], name: str, **settings: Any) -> Run:
@@ -191,14 +194,25 @@ async def by_documentation(kind: str, folder: Path, shown: dict[str, Any], name:
 
 
 @needs_slice
-async def test_a_message_of_the_documentation_is_taken_for_one(tmp_path: Path) -> None:
-    run = await by_documentation("teams_message", tmp_path, _shown("chat-post-messages"), "body", chat=CHAT)
+@pytest.mark.parametrize("page", ["chat-post-messages", "chatmessage-get"])
+async def test_a_message_of_the_documentation_is_taken_for_one(page: str, tmp_path: Path) -> None:
+    run = await by_documentation("teams_message", tmp_path, _shown(page), "body", chat=CHAT)
     assert (run.outcome, run.message, run.cleanup_failed) == (Outcome.OK, "", False)
 
 
 @needs_slice
-async def test_a_meeting_of_the_documentation_is_taken_for_one(tmp_path: Path) -> None:
-    shown = _shown("application-post-onlinemeetings")
+async def test_in_a_list_of_the_documentation_our_own_message_is_found_and_no_other(tmp_path: Path) -> None:
+    ours, other = _shown("chat-list-messages")["value"]
+    ours = {**ours, "body": {"contentType": "text", "content": f"A test message [{TAG}]"}}
+    calls = await heard(LOOKS, tmp_path, lambda asked: answer({"value": [other, ours]}) if asked.method == "GET" else echoed(asked))
+    whose, which = ours["from"]["user"]["id"], ours["id"]
+    assert [asked.target for asked in calls[1:]] == [f"/v1.0/users/{whose}/chats/{segment(CHAT)}/messages/{which}/softDelete"]
+
+
+@needs_slice
+@pytest.mark.parametrize(("page", "number"), [("application-post-onlinemeetings", 0), ("onlinemeeting-get", 1)], ids=["post", "get"])
+async def test_a_meeting_of_the_documentation_is_taken_for_one(page: str, number: int, tmp_path: Path) -> None:
+    shown = _shown(page, number)
     run = await by_documentation("teams_meeting", tmp_path, shown, "subject", join_hosts=["teams.microsoft.com"], **AS_APP)
     # Its link leads to the real Teams, whose name nobody knows here.
     assert (run.failed_step, [step.name for step in run.steps]) == ("join", ["token", "create", "read", "join"])
