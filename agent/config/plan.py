@@ -19,6 +19,10 @@ DAY = 86_400.0
 ROWS = 50
 """Most probes that get a row each; more are shown by kind alone."""
 
+_UNITS = (
+    "Busiest and limit are in the service's own units: some calls cost several. A limit for each mailbox, organiser, team or chat says so, "
+    "and is taken as if there were one of these."
+)
 _ALWAYS = 13
 # info, interval, success, duration, six counters, three timestamps.
 _HISTOGRAM = 22
@@ -97,7 +101,7 @@ def table(planned: Plan) -> RenderableType:
     parts: list[RenderableType] = [_by_probe(planned.probes), ""] if len(planned.probes) <= ROWS else []
     parts += [_by_kind(planned), ""]
     if planned.budgets:
-        parts += [_by_service(planned.budgets), Text(_in_all(planned.budgets)), ""]
+        parts += [_by_service(planned.budgets), Text(_UNITS), Text(_in_all(planned.budgets)), ""]
     warnings = [Text(f"warning: {one.warning}") for one in planned.budgets if one.warning]
     return Group(*parts, *warnings, Text(sentence(planned)))
 
@@ -150,6 +154,7 @@ def _by_service(budgets: Iterable[Budget]) -> Table:
         known = ("", "", "")
         if one.limit is not None:
             window = in_words(one.limit.seconds)
-            known = f"{one.units:,.0f} in {window}", f"{one.limit.units:,.0f}", f"{one.share:.1%}"
+            each = " each" if one.limit.each else ""
+            known = f"{one.units:,.0f} in {window}", f"{one.limit.units:,.0f}{each}", f"{one.share:.1%}"
         grid.add_row(one.tenant, one.service, f"{one.calls:,.0f}", *known, style="bold" if one.warning else "")
     return grid

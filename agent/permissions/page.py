@@ -43,7 +43,9 @@ def _counted(probes: tuple[str, ...]) -> str:
 def table(demand: Demand) -> Table:
     """Return the permissions as a table."""
     grid = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), title=Text(title(demand), style="bold"), title_justify="left")
-    for name in ("permission", "API", "granted as", "needed by", "for", "narrowed by"):
+    # A name that is to be found in Entra, or copied, stays whole.
+    grid.add_column("permission", overflow="fold", min_width=max((len(need.name) for need in demand.needs), default=0))
+    for name in ("API", "granted as", "needed by", "for", "narrowed by"):
         grid.add_column(name, overflow="fold")
     for need in demand.needs:
         api = RESOURCES[need.api][0]

@@ -182,6 +182,15 @@ def test_every_limit_has_a_row_and_graphs_own_is_among_them(tmp_path: Path) -> N
     ]
 
 
+def test_a_limit_for_each_of_many_says_so(tmp_path: Path) -> None:
+    text = shown(
+        tmp_path, f"state_dir: .\n{TENANT}probes: [{{name: a, kind: teams_message, tenant: contoso, chat: '19:0a@thread.v2'}}]", width=300
+    )
+    rows = [line.split() for line in text.splitlines() if line.startswith("contoso teams")]
+    assert [row[6:] for row in rows] == [["1,200", "0.2%"], ["240", "each", "1.2%"]]
+    assert "A limit for each mailbox, organiser, team or chat says so" in text
+
+
 def test_a_service_without_a_known_limit_has_calls_alone_and_graphs_own_counts_all_of_graph() -> None:
     place = Place(Layer.EDGE, Workload.ENTRA)
 

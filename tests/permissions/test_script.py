@@ -51,6 +51,14 @@ def test_every_sort_of_permission_as_a_table(tmp_path: Path, snapshot: SnapshotA
     assert console.file.getvalue() == snapshot
 
 
+def test_the_name_of_a_permission_is_never_broken(tmp_path: Path) -> None:
+    console = Console(width=100, file=io.StringIO())
+    wanted = demand(tmp_path, EVERYTHING)
+    console.print(table(wanted))
+    assert isinstance(console.file, io.StringIO)
+    assert [need.name for need in wanted.needs if f"{need.name} " not in console.file.getvalue()] == []
+
+
 def test_every_sort_of_permission_in_powershell(tmp_path: Path, snapshot: SnapshotAssertion) -> None:
     assert commands(demand(tmp_path, EVERYTHING), Shell.POWERSHELL) == snapshot
 
