@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 from agent.drill import graph
@@ -17,11 +16,10 @@ from agent.drill.graph.drives import Drive, Item
 from agent.drill.graph.sites import BINARY_CANARY, OWN_CANARY, Sites
 from agent.drill.hosting import serve_sites
 from agent.drill.world import World
-from probes import REGISTRY
 from probes.core.context import Context, Shared
 from probes.core.contract import Run
 from probes.lib.tenant import Tenants
-from tests.probes.once import once
+from tests.probes.once import cleared, once
 from tests.probes.tenants import among, drilled
 
 SITE = "https://contoso.sharepoint.com/sites/Probe"
@@ -46,11 +44,8 @@ class Files:
 
     async def clear(self, probe: str = "one", *, is_removed: bool = True) -> Context:
         """Clear away as the agent does: in a context of its own, on the ledger of before."""
-        kind = REGISTRY[self.kind]
-        ctx = Context(probe, self.shared, "contoso", deadline=perf_counter() + 10, is_removed=is_removed)
-        assert kind.clear is not None
-        await kind.clear(ctx, kind.settings.model_validate({"path": BINARY_CANARY, "write": True, **self.settings}))
-        return ctx
+        settings = {"path": BINARY_CANARY, "write": True, **self.settings}
+        return await cleared(self.kind, self.shared, name=probe, is_removed=is_removed, **settings)
 
     def fail(self, effect: Effect, *, hosts: Iterable[str] = (), operations: Iterable[str] = ()) -> None:
         self.world.faults.set(Fault(effect, Where(frozenset(hosts), frozenset(operations))))

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 from zlib import crc32
 
@@ -22,13 +21,12 @@ from agent.drill.graph.index import Index
 from agent.drill.graph.sites import Sites
 from agent.drill.hosting import serve_sites
 from agent.drill.world import World
-from probes import REGISTRY
 from probes.core.context import Context, Shared
 from probes.core.contract import Run
 from probes.core.ledger import MemoryLedger
 from probes.lib.tenant import Tenant
-from probes.search_freshness import HOUR, SearchFreshness
-from tests.probes.once import once
+from probes.search_freshness import HOUR
+from tests.probes.once import cleared, once
 from tests.probes.tenants import among, drilled
 
 SITE = {"site": "https://contoso.sharepoint.com/sites/Probe"}
@@ -68,11 +66,7 @@ class Here:
         return Shared(made.lookup, made.secret, parts=made.parts, ledger=self.ledger)
 
     async def clear(self, *, is_removed: bool) -> Context:
-        ctx = Context("one", self.agent(), "contoso", deadline=perf_counter() + 10, is_removed=is_removed)
-        clear = REGISTRY["search_freshness"].clear
-        assert clear is not None
-        await clear(ctx, SearchFreshness.model_validate({"drive": SITE, "path": self.path}))
-        return ctx
+        return await cleared("search_freshness", self.agent(), is_removed=is_removed, drive=SITE, path=self.path)
 
     async def age(self) -> None:
         """Let so much time go by that no request of before can make anything any more."""

@@ -20,6 +20,7 @@ from probes.core.context import Context, Shared
 from probes.core.contract import Run
 from probes.core.needs import Permission, Scope
 from probes.lib.tenant import Tenant
+from tests.probes.once import cleared
 from tests.probes.tenants import among, simulated
 
 NOBODY = "00000000-0000-4000-8000-00000000dead"
@@ -50,10 +51,7 @@ class Here:
 
     async def clear(self, shared: Shared | None = None, **settings: Any) -> Context:
         """Let the kind clear what earlier runs left, as the agent would."""
-        job, ctx = self._job("one", 5.0, settings), Context("one", shared or self.shared, "contoso")
-        assert job.probe.clear is not None
-        await job.probe.clear(ctx, job.settings)
-        return ctx
+        return await cleared(self.kind, shared or self.shared, **(self.usual | settings))
 
     def _job(self, name: str, deadline: float, settings: dict[str, Any]) -> Job:
         probe = REGISTRY[self.kind]

@@ -25,8 +25,8 @@ from probes.core.ledger import Artefact, MemoryLedger
 from probes.core.reasons import Reason
 from probes.lib.tenant import Tenant
 from probes.teams_meeting import ME, PROBE, TeamsMeeting, subject_of
-from tests.probes.once import once
-from tests.probes.signed_in import clear, sign_in
+from tests.probes.once import cleared, once
+from tests.probes.signed_in import sign_in
 from tests.probes.tenants import among, drilled
 
 on_one_loop = pytest.mark.asyncio(loop_scope="module")
@@ -61,7 +61,7 @@ class Here:
         return await once("teams_meeting", deadline=deadline, shared=self.shared, tenant="contoso", **self._settings(settings))
 
     async def clear(self, *, deadline: float = 10.0, **settings: Any) -> Any:
-        return await clear("teams_meeting", self.shared, deadline=deadline, **self._settings(settings))
+        return await cleared("teams_meeting", self.shared, deadline=deadline, **self._settings(settings))
 
     def _settings(self, settings: dict[str, Any]) -> dict[str, Any]:
         return {"join_hosts": ["localhost"], "organiser": self.world.people[0].id, **settings}

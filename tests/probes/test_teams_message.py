@@ -20,14 +20,12 @@ from probes.core.context import Shared
 from probes.core.contract import Outcome, Run
 from probes.core.ledger import Artefact, MemoryLedger
 from probes.core.reasons import Reason
-from probes.lib.grants import Grant, Grants, grant_path
+from probes.lib.grants import grant_path
 from probes.lib.tenant import Tenant
 from probes.teams_message import PROBE, TeamsMessage, text_of
-from tests.fakes.graph import CLIENT_ID, TENANT_ID, Asked, answer, run_kind, scripted
-from tests.fakes.graph import shared as sharing
 from tests.killed import Telling
-from tests.probes.once import once
-from tests.probes.signed_in import clear, sign_in
+from tests.probes.once import cleared, once
+from tests.probes.signed_in import sign_in
 from tests.probes.tenants import among, simulated
 
 on_one_loop = pytest.mark.asyncio(loop_scope="module")
@@ -48,7 +46,7 @@ class Here:
         return await once("teams_message", deadline=deadline, shared=self.shared, tenant="contoso", **given)
 
     async def clear(self) -> Any:
-        return await clear("teams_message", self.shared, chat=self.chat.id)
+        return await cleared("teams_message", self.shared, chat=self.chat.id)
 
     @property
     def there(self) -> list[str]:
@@ -384,31 +382,3 @@ async def test_two_agents_in_one_chat_leave_each_others_messages_alone(here: Her
 def test_what_is_no_id_of_a_chat_is_refused(text: str) -> None:
     with pytest.raises(ValidationError, match="must be the id of a chat, like 19:"):
         TeamsMessage(chat=text)
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        None,
-        [],
-        {},
-        {"id": ""},
-        {"id": 7},
-        {"id": "1"},
-        {"id": "1", "from": {"user": None}},
-        {"id": "1", "from": "me"},
-        answer({"id": "1"}, 201)[:-3],
-    ],
-    ids=["nothing", "a list", "an empty object", "empty id", "a number", "no sender", "no user", "words", "cut off"],
-)
-async def test_an_answer_to_sending_that_is_no_message_is_a_failure(tmp_path: Path, said: object) -> None:
-    async def graph(_: Asked) -> bytes:
-        return said if isinstance(said, bytes) else answer(said, 201)
-
-    async with scripted(graph) as script:
-        shared = replace(sharing(script.tenant), state_dir=str(tmp_path))
-        grant = Grant(TENANT_ID, CLIENT_ID, script.host, "refresh")
-        await Grants().keep(grant_path(str(tmp_path), "contoso"), grant)
-        run = await run_kind("teams_message", shared, chat="19:a@thread.v2")
-    assert (run.failed_step, run.reason) == ("send", Reason.TRUNCATED if isinstance(said, bytes) else Reason.CONTENT_MISMATCH)
-    assert len(shared.ledger.outstanding("probe")) == 1
