@@ -158,7 +158,7 @@ async def _absent(ctx: Context, roster: Roster) -> None:
     began = perf_counter()
     until = began + min(_PATIENCE, (ctx.deadline - began) / 3)
     while (found := await _find(ctx, roster)) is not None:
-        if "owner" in (found.get("roles") or ()):
+        if _is_owner(found):
             raise Failed(Reason.APP_CONFIG, "the user is an owner of the team; the probe needs a user who is not in the team")
         left = _left_over(ctx, roster)
         if left and await _remove(ctx, roster, str(found["id"])):
@@ -221,6 +221,14 @@ async def _find(ctx: Context, roster: Roster) -> Mapping[str, Any] | None:
     return theirs
 
 
+def _is_owner(member: Mapping[str, Any]) -> bool:
+    """Say whether a member is an owner; of one whose roles cannot be read nobody knows."""
+    roles = member.get("roles")
+    if not isinstance(roles, list | None):
+        raise Failed(Reason.CONTENT_MISMATCH, "the roles of the user's membership are no list")
+    return "owner" in (roles or ())
+
+
 async def _remove(ctx: Context, roster: Roster, membership: str) -> bool:
     """Take a member out; say whether there was one."""
     path = f"{roster.path}/{segment(membership)}"
@@ -254,7 +262,7 @@ async def _take_out(ctx: Context, roster: Roster, artefact: Artefact) -> bool:
         if failed.reason is Reason.NOT_FOUND and time.time() - artefact.created > _DAY:
             return True
         raise
-    if found is not None and "owner" in (found.get("roles") or ()):
+    if found is not None and _is_owner(found):
         ctx.evidence(CLEANUP, "the user is an owner of the team by now, and is left in it")
         return True
     membership = artefact.fact("membership") if found is None else str(found["id"])

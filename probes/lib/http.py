@@ -343,11 +343,13 @@ class _Reading:
             self._wanted.take(data)
 
     def _unpack(self, encoding: bytes) -> _Unpacker | None:
-        if encoding in {b"gzip", b"x-gzip"}:
+        is_streamed = self._wanted.take is not None
+        if encoding in {b"gzip", b"x-gzip"} and not is_streamed:
             return zlib.decompressobj(wbits=31)
-        if encoding == b"deflate":
+        if encoding == b"deflate" and not is_streamed:
             return zlib.decompressobj()
-        if not self._wanted.keep and self._sha256 is None and self._wanted.take is None:
+        # What is large is taken as it is: of a packed file a few bytes may be hundreds of megabytes, which would hold up others.
+        if self._status != _OK if is_streamed else not self._wanted.keep and self._sha256 is None:
             return None
         self._fail(Reason.PROTOCOL_ERROR, f"the body is packed in a way that was not asked for: {encoding[:40]!r}")
         raise _Stop

@@ -1,6 +1,7 @@
 """The bytes of a file, by script: an answer that dawdles before its body, numbers that are none, a Graph that takes back a hash."""
 
 import asyncio
+import zlib
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -67,6 +68,16 @@ async def test_more_bytes_than_the_limit_are_a_mismatch() -> None:
     _, failed = await downloaded(Limits(len(BODY) - 1), head() + b"\r\n\r\n" + BODY)
     assert failed is not None
     assert failed.reason is Reason.CONTENT_MISMATCH
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"), [("200 OK", Reason.PROTOCOL_ERROR), ("503 Busy", Reason.HTTP_5XX)], ids=["a file", "an error"]
+)
+async def test_a_packed_answer_is_not_unpacked(status: str, reason: Reason) -> None:
+    packed = zlib.compress(bytes(1 << 20), wbits=31)
+    fields = f"HTTP/1.1 {status}\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n"
+    _, failed = await downloaded(Limits(1 << 21), fields.encode() + packed)
+    assert (failed and failed.reason) is reason
 
 
 async def test_a_hash_that_graph_takes_back_without_a_change_of_the_file_is_a_mismatch() -> None:

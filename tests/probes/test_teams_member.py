@@ -373,16 +373,6 @@ async def test_runs_that_failed_one_after_the_other_are_cleared_with_one_look() 
     assert parts.ledger.outstanding("one") == ()
 
 
-@pytest.mark.parametrize("facts", [("../users", USER), (TEAM, "' or 1 eq 1 or '"), ("", "")], ids=["a path", "a quote", "nothing"])
-async def test_what_can_be_no_membership_of_ours_is_struck_off_unasked(facts: tuple[str, str]) -> None:
-    async with scripted(told(SEEN)) as script:
-        parts = shared(script.tenant)
-        named = tuple(zip(("team", "user"), facts, strict=True))
-        await parts.ledger.record("one", Artefact("tag", "membership", time.time(), (*named, ("membership", "M"))))
-        await teams_member.clear(Context("one", parts, "contoso"), TeamsMember(team=TEAM, user=USER))
-    assert (script.calls, parts.ledger.outstanding("one")) == ([], ())
-
-
 @pytest.mark.usefixtures("_hurried")
 async def test_a_good_run_makes_four_calls_and_names_the_membership_as_it_was_told() -> None:
     async with scripted(told(EMPTY, SEEN)) as script:

@@ -1,0 +1,32 @@
+"""Clearing members up by script: what stands on the ledger that cannot be ours, and a list that no tenant should give."""
+
+import time
+
+import pytest
+
+from probes import teams_member
+from probes.core.context import Context
+from probes.core.ledger import Artefact
+from probes.teams_member import TeamsMember
+from tests.fakes.graph import answer, scripted, shared
+from tests.probes.test_teams_member import SEEN, TEAM, THEM, USER, told
+
+
+@pytest.mark.parametrize("facts", [("../users", USER), (TEAM, "' or 1 eq 1 or '"), ("", "")], ids=["a path", "a quote", "nothing"])
+async def test_what_can_be_no_membership_of_ours_is_struck_off_unasked(facts: tuple[str, str]) -> None:
+    async with scripted(told(SEEN)) as script:
+        parts = shared(script.tenant)
+        named = tuple(zip(("team", "user"), facts, strict=True))
+        await parts.ledger.record("one", Artefact("tag", "membership", time.time(), (*named, ("membership", "M"))))
+        await teams_member.clear(Context("one", parts, "contoso"), TeamsMember(team=TEAM, user=USER))
+    assert (script.calls, parts.ledger.outstanding("one")) == ([], ())
+
+
+@pytest.mark.parametrize("roles", [True, 7, "owner", {"owner": 1}], ids=["yes", "a number", "a word", "an object"])
+async def test_a_member_whose_roles_cannot_be_read_is_left_in_the_team(roles: object) -> None:
+    async with scripted(told(answer({"value": [{**THEM, "roles": roles}]}))) as script:
+        parts = shared(script.tenant)
+        await parts.ledger.record("one", Artefact("tag", "membership", time.time(), (("team", TEAM), ("user", USER))))
+        ctx = Context("one", parts, "contoso")
+        await teams_member.clear(ctx, TeamsMember(team=TEAM, user=USER))
+    assert (ctx.cleanup_failed, [asked.method for asked in script.calls]) == (True, ["GET"])
