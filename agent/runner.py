@@ -79,7 +79,7 @@ async def run_once(job: Job, shared: Shared, late_since: Callable[[float], bool]
         measured=tuple(context.measured),
         evidence=_evidence(context),
         tainted=context.tainted or late_since(context.started),
-        retry_after=stopped.retry_after if stopped else 0.0,
+        retry_after=stopped.retry_after if stopped else context.cleanup_retry_after,
         cleanup_failed=context.cleanup_failed,
     )
 
@@ -102,7 +102,9 @@ async def clear_once(job: Job, shared: Shared, ledger: Ledger, *, is_removed: bo
     stopped = await _attempt(job, job.probe.clear or _nothing, context, lambda _: False)
     if stopped is not None:
         return Clearing(_message(stopped, context) or str(stopped.reason), stopped.retry_after)
-    return Clearing(dict(_evidence(context)).get(CLEANUP, "something could not be removed") if context.cleanup_failed else "")
+    if not context.cleanup_failed:
+        return Clearing()
+    return Clearing(dict(_evidence(context)).get(CLEANUP, "something could not be removed"), context.cleanup_retry_after)
 
 
 async def _nothing(_: Context, __: Any) -> None:

@@ -16,9 +16,9 @@ from agent.history import Change, ChangeKind, History
 from agent.job import Job
 from agent.lag import Lag
 from agent.record import decode
+from agent.rows import Remembered
 from agent.runner import run_once
 from agent.scheduler import Scheduler
-from agent.state import Remembered
 from probes.core.context import Shared
 from probes.core.contract import Outcome, Run
 from probes.core.reasons import Reason
@@ -155,7 +155,7 @@ class Watch:
             run = replace(run, outcome=Outcome.FAILED)
         self._finish(job, run)
         # Any other failure is looked at again at once: an outage that asks for patience is an outage all the same.
-        return run.retry_after if run.reason is Reason.THROTTLED else 0.0
+        return run.retry_after if run.reason in {Reason.THROTTLED, None} else 0.0
 
     async def _attempt(self, job: Job) -> Run:
         if self._going >= self._most:

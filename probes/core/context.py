@@ -99,6 +99,8 @@ class Context:
     """What the run was given in confidence: no message and no evidence shows it, in whatever spelling a server says it back."""
     cleanup_failed: bool = False
     """Whether something that the probe created could not be removed: counted, and never a run's reason."""
+    cleanup_retry_after: float = 0.0
+    """For how many seconds a service that was asked to remove something wants to be left alone."""
     is_removed: bool = False
     """Whether the probe is no longer configured, or no longer so: what is left of it is cleared away and awaited by nobody."""
 

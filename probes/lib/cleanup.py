@@ -38,6 +38,10 @@ _UNCERTAIN = frozenset(
     }
 )
 # After these nobody knows whether the request has made something; after any other reason it has not.
+_BROKEN = frozenset({Reason.CONNECT_TIMEOUT, Reason.UNREACHABLE, Reason.TLS_HANDSHAKE})
+# Nor after these, where the request was on its way already: a network that goes down says the same as one that was never there.
+_SENT = "processing"
+# Phase that begins when a request is sent.
 
 
 @dataclass(slots=True)
@@ -63,9 +67,13 @@ async def creating(ctx: Context, kind: str, tag: str = "", **facts: str) -> Asyn
     try:
         yield artefact
     except Stopped as stopped:
-        if stopped.reason not in _UNCERTAIN:
+        if stopped.reason not in _UNCERTAIN and not (stopped.reason in _BROKEN and _is_sent(ctx)):
             await strike(ctx, artefact)
         raise
+
+
+def _is_sent(ctx: Context) -> bool:
+    return bool(ctx.open_steps) and _SENT in ctx.open_steps[-1].phases
 
 
 async def complete(ctx: Context, artefact: Artefact, **facts: str) -> Artefact:
@@ -93,15 +101,18 @@ async def cleanup(ctx: Context) -> AsyncIterator[None]:
 
 
 def is_settled(artefact: Artefact) -> bool:
-    """Say whether a request to make the artefact must have ended, so that what is not there will not be."""
-    return time.time() - artefact.created > _SETTLED
+    """Say whether a request to make the artefact must have ended, so that what is not there will not be.
+
+    One that was made in the future was made by a clock that has been set back since; nobody waits for that day.
+    """
+    return abs(time.time() - artefact.created) > _SETTLED
 
 
 async def clear_each(ctx: Context, remove: Callable[[Artefact], Awaitable[bool]]) -> None:
     """Remove what is left of a probe, in the step `cleanup`, and strike off what is gone.
 
     `remove` says whether the artefact is gone, or never was; where it says no, the artefact stays on the ledger. One that cannot be removed
-    does not keep the next from it: each call begins behind the one that the call before tried last.
+    does not keep the next from it: each call begins behind the one that the call before tried last. Who is throttled leaves the rest.
     """
     last = ctx.shared.part(_Tried).last
     async with cleanup(ctx):
@@ -112,6 +123,8 @@ async def clear_each(ctx: Context, remove: Callable[[Artefact], Awaitable[bool]]
                     await strike(ctx, artefact)
             except Stopped as stopped:
                 tell_failure(ctx, stopped)
+                if stopped.reason is Reason.THROTTLED:
+                    return
 
 
 def _in_turn(artefacts: Sequence[Artefact], last: tuple[float, str] | None) -> list[Artefact]:
@@ -128,4 +141,6 @@ def tell_failure(ctx: Context, error: Stopped | TimeoutError) -> None:
     """Count within an open step that something could not be removed, and keep as evidence why."""
     ctx.cleanup_failed = True
     ctx.evidence(CLEANUP, error.message if isinstance(error, Stopped) else "was not done before the deadline")
+    if isinstance(error, Stopped) and error.reason is Reason.THROTTLED:
+        ctx.cleanup_retry_after = max(ctx.cleanup_retry_after, error.retry_after)
     ctx.open_steps[-1].open_phases.clear()

@@ -296,7 +296,7 @@ async def test_clearing_away_that_hangs_breaks_or_fails_ends_and_has_a_reason(en
             await asyncio.Event().wait()
         if end == "bug":
             raise ValueError("nobody foresaw this")
-        ctx.cleanup_failed = True
+        ctx.cleanup_failed, ctx.cleanup_retry_after = True, 120.0
         ctx.evidence("cleanup", "the file is locked")
 
     clearing = await clear_once(clearing_by(clear, timeout=0.05), SHARED, MemoryLedger())
@@ -305,4 +305,4 @@ async def test_clearing_away_that_hangs_breaks_or_fails_ends_and_has_a_reason(en
         "bug": "unexpected ValueError; the agent's log has the details",
         "counted": "the file is locked",
     }
-    assert clearing == Clearing(told[end])
+    assert clearing == Clearing(told[end], 120.0 if end == "counted" else 0.0)

@@ -8,12 +8,13 @@ import pytest
 from agent.exporter.own import Own
 from agent.job import Job
 from agent.record import decode, encode
-from agent.state import Remembered
+from agent.rows import Remembered
 from agent.watch import Watch
 from agent.web import Feed
 from probes.core.context import Context
 from probes.core.contract import Failed, Inconclusive, Outcome, Run, Sample, Step
 from probes.core.reasons import Reason
+from probes.lib.cleanup import cleanup
 from tests.agent.jobs import SHARED, NoSettings, job
 
 BEFORE = Run(
@@ -256,6 +257,19 @@ async def test_only_throttling_holds_a_probe_back(end: Exception, held: float) -
     last = w.history.of(throttled.name).last
     assert last is not None
     assert decode(last).retry_after == 3600
+
+
+async def test_a_good_run_that_is_throttled_while_it_removes_what_it_made_holds_the_probe_back() -> None:
+    async def run(ctx: Context, _: NoSettings) -> None:
+        async with cleanup(ctx):
+            raise Inconclusive(Reason.THROTTLED, "too much", retry_after=3600)
+
+    w, throttled = watch(), job(run)
+    w.describe((throttled,))
+    assert await w._run(throttled) == 3600
+    last = w.history.of(throttled.name).last
+    assert last is not None
+    assert (decode(last).outcome, decode(last).cleanup_failed) == (Outcome.OK, True)
 
 
 async def test_every_end_of_a_run_is_told_also_of_one_that_was_given_up() -> None:

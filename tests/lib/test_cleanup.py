@@ -65,6 +65,18 @@ async def test_what_may_have_been_made_stays_on_the_ledger_and_what_was_not_goes
     assert left(ctx) == ["tag"] * stays
 
 
+@pytest.mark.parametrize("reason", [Reason.UNREACHABLE, Reason.CONNECT_TIMEOUT, Reason.TLS_HANDSHAKE])
+@pytest.mark.parametrize("phases", [("connect", "tls"), ("connect", "tls", "processing")], ids=["before it was sent", "once it was sent"])
+async def test_a_network_that_goes_down_leaves_open_whether_something_was_made(reason: Reason, phases: tuple[str, ...]) -> None:
+    ctx = context()
+    with pytest.raises(Failed), ctx.step("create"):
+        async with creating(ctx, "file", "tag"):
+            for phase in phases:
+                ctx.add_phase(phase, 0.1)
+            raise Failed(reason, "down")
+    assert left(ctx) == ["tag"] * ("processing" in phases)
+
+
 async def test_nothing_is_made_where_the_ledger_cannot_be_written_and_what_stood_there_has_to_do() -> None:
     full, entered = context(FullDisk()), []
     with pytest.raises(Inconclusive, match="no room"):
@@ -73,6 +85,24 @@ async def test_nothing_is_made_where_the_ledger_cannot_be_written_and_what_stood
     assert entered == []
     artefact = Artefact("tag", "file", NOW)
     assert (await complete(full, artefact, item="i1")).fact("item") == "i1"
+
+
+@pytest.mark.parametrize(
+    ("end", "seconds"),
+    [(Inconclusive(Reason.THROTTLED, "429", retry_after=120), 120.0), (Failed(Reason.HTTP_5XX, "an outage", retry_after=120), 0.0)],
+    ids=["throttled", "an outage"],
+)
+async def test_who_is_throttled_while_it_removes_something_stays_away_so_long(end: Exception, seconds: float) -> None:
+    in_run, in_clear, artefact = context(), context(MemoryLedger()), Artefact("tag", "file", NOW)
+    await in_clear.shared.ledger.record("files", artefact)
+
+    async def remove(_: Artefact) -> bool:
+        raise end
+
+    async with cleanup(in_run):
+        await remove(artefact)
+    await clear_each(in_clear, remove)
+    assert [(ctx.cleanup_failed, ctx.cleanup_retry_after) for ctx in (in_run, in_clear)] == [(True, seconds)] * 2
 
 
 def refuse(words: str) -> None:
@@ -145,6 +175,17 @@ async def test_one_that_hangs_costs_one_call_and_the_next_begins_behind_it() -> 
     assert tried == [f"f{each:02}" for each in (7, 8, 9, 10, 11, 0, 1, 2, 3, 4, 5, 6)]
 
 
-@pytest.mark.parametrize(("age", "settled"), [(200.0, False), (400.0, True)])
+async def test_who_is_throttled_asks_for_nothing_more() -> None:
+    ctx, tried = await stocked(number=5), list[str]()
+
+    async def remove(artefact: Artefact) -> bool:
+        tried.append(artefact.id)
+        raise Inconclusive(Reason.THROTTLED, "429")
+
+    await clear_each(ctx, remove)
+    assert (tried, ctx.cleanup_failed, len(left(ctx))) == (["f00"], True, 5)
+
+
+@pytest.mark.parametrize(("age", "settled"), [(200.0, False), (400.0, True), (-200.0, False), (-1e9, True)])
 def test_what_is_not_there_after_some_minutes_never_will_be(age: float, settled: bool) -> None:  # noqa: FBT001 - of the table
     assert is_settled(Artefact("tag", "file", time.time() - age)) is settled
