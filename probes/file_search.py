@@ -59,10 +59,11 @@ and none where the id is given, and one for each search: 4 resource units of Sha
 not published. A search that fails ends the run; to have both told at any time, make two probes with one `through` each.
 """
 
+import re
 from contextlib import nullcontext
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Settings, Workload, always
@@ -76,6 +77,13 @@ from probes.lib.search import IN_DRIVE_UNITS, MOST_PAGES, PAGE_HITS, DrivePlace,
 Api = Literal["drive", "query"]
 
 _LONGEST_WORDS = 200
+_REGION = re.compile(r"[A-Z]{3,4}")
+
+
+def _region(text: str) -> str:
+    if not _REGION.fullmatch(text):
+        raise ValueError("must be a region as Microsoft writes it, such as NAM, EUR, APC or GBR")
+    return text
 
 
 class FileSearch(Settings):
@@ -89,7 +97,7 @@ class FileSearch(Settings):
     """Id of the document's driveItem, where its name is not enough to tell it from others."""
     words: Annotated[str, Field(min_length=1, max_length=_LONGEST_WORDS, pattern=r"\S")] | None = None
     """Words to search for, of the document's name or content; without them its name."""
-    region: Annotated[str, Field(pattern=r"^[A-Z]{3,4}$")] | None = None
+    region: Annotated[str, AfterValidator(_region), Field(json_schema_extra={"pattern": _REGION.pattern.join("^$")})] | None = None
     """Where the tenant's data lies, such as EUR; needed for `query`."""
     through: Annotated[tuple[Api, ...], Field(min_length=1)] = ("drive", "query")
     """Which searches to make: the drive's own, Microsoft Search, or both."""

@@ -320,7 +320,7 @@ async def test_pages_end_even_where_the_service_has_no_end() -> None:
     ("settings", "problem"),
     [
         ({"region": None}, "query needs the region where the tenant's data lies"),
-        ({"region": "eur"}, "pattern"),
+        ({"region": "eur"}, "must be a region as Microsoft writes it, such as NAM"),
         ({"drive": {}}, "exactly one of site, user and id"),
         ({"drive": {**SITE, "id": "D"}}, "exactly one of site, user and id"),
         ({"drive": {"site": "contoso.sharepoint.com"}}, "does not begin with"),
