@@ -69,11 +69,16 @@ async def test_what_may_have_been_made_stays_on_the_ledger_and_what_was_not_goes
 @pytest.mark.parametrize("phases", [("connect", "tls"), ("connect", "tls", "processing")], ids=["before it was sent", "once it was sent"])
 async def test_a_network_that_goes_down_leaves_open_whether_something_was_made(reason: Reason, phases: tuple[str, ...]) -> None:
     ctx = context()
-    with pytest.raises(Failed), ctx.step("create"):
-        async with creating(ctx, "file", "tag"):
-            for phase in phases:
-                ctx.add_phase(phase, 0.1)
-            raise Failed(reason, "down")
+
+    async def create() -> None:
+        with ctx.step("create"):
+            async with creating(ctx, "file", "tag"):
+                for phase in phases:
+                    ctx.add_phase(phase, 0.1)
+                raise Failed(reason, "down")
+
+    with pytest.raises(Failed):
+        await create()
     assert left(ctx) == ["tag"] * ("processing" in phases)
 
 
