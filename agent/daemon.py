@@ -20,8 +20,9 @@ from agent.exporter import Renderer
 from agent.exporter.own import Own
 from agent.litter import ONCE, Litter
 from agent.origins import origins
+from agent.rows import Origin
 from agent.runner import of_this_machine
-from agent.state import Origin, State, StateError
+from agent.state import State, StateError
 from agent.watch import Watch
 from agent.web import Feed, LastReload, Site
 from agent.web.listening import ListenError, listening

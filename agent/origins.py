@@ -11,7 +11,7 @@ from agent.config.entries import Registry, settings_of
 from agent.config.masked import without_secrets
 from agent.config.models import canonical, secrets_in
 from agent.job import Job
-from agent.state import Origin
+from agent.rows import Origin
 from probes.lib.tenant import Tenant
 
 

@@ -19,11 +19,27 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple, Unpack
 
-from agent.rows import READ, RECORD, Row, artefact_of, is_whole, readable, row_of
+from agent.rows import (
+    READ,
+    READ_ORIGINS,
+    READ_RUNS,
+    RECORD,
+    RECORD_ORIGIN,
+    TABLES,
+    Origin,
+    Remembered,
+    Row,
+    Unwritten,
+    artefact_of,
+    is_whole,
+    origin_row,
+    readable,
+    row_of,
+    write,
+)
 from probes.core.contract import Inconclusive
 from probes.core.ledger import ASIDE, Artefact
 from probes.core.reasons import Reason
@@ -33,25 +49,7 @@ _Result = TypeVar("_Result")
 
 log = logging.getLogger("fogbell.state")
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS probe (
-  name TEXT PRIMARY KEY, kind TEXT NOT NULL, record BLOB NOT NULL, failing_since REAL, last_success REAL
-) WITHOUT ROWID
-"""
-_ARTEFACTS = """
-CREATE TABLE IF NOT EXISTS artefact (
-  probe TEXT NOT NULL, id TEXT NOT NULL, kind TEXT NOT NULL, created REAL NOT NULL, facts TEXT NOT NULL, PRIMARY KEY (probe, id)
-) WITHOUT ROWID
-"""
-_ORIGINS = """
-CREATE TABLE IF NOT EXISTS origin (
-  probe TEXT PRIMARY KEY, kind TEXT NOT NULL, tenant TEXT NOT NULL, tenant_id TEXT NOT NULL, settings TEXT NOT NULL, outline TEXT NOT NULL
-) WITHOUT ROWID
-"""
-_OPENING = ("PRAGMA locking_mode=EXCLUSIVE", "PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL", _SCHEMA, _ARTEFACTS, _ORIGINS)
-_READ_ORIGINS = "SELECT probe, kind, tenant, tenant_id, settings, outline FROM origin"
-_RECORD_ORIGIN = "INSERT OR REPLACE INTO origin VALUES (?, ?, ?, ?, ?, ?)"
-_UPSERT = "INSERT OR REPLACE INTO probe VALUES (?, ?, ?, ?, ?)"
+_OPENING = ("PRAGMA locking_mode=EXCLUSIVE", "PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL", *TABLES)
 _NO_TEXT = "Could not decode"
 # What Python says of a text that is none; it has no error of its own for it.
 
@@ -60,60 +58,13 @@ class StateError(Exception):
     """The state directory cannot be used; the message says why and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """One probe as the state has it: `record` is its last conclusive run (see agent.record), times are Unix seconds."""
-
-    name: str
-    kind: str
-    record: bytes
-    failing_since: float | None
-    last_success: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """What a probe was when it created something.
-
-    `settings` are JSON as the kind reads it, with references to secrets and never a value; "" where that is not possible, because a secret
-    was written in place. `outline` are the same without any secret. `tenant_id` is "" where the probe has no tenant.
-    """
-
-    kind: str
-    tenant: str
-    tenant_id: str
-    settings: str
-    outline: str
-
-    def is_like(self, other: "Origin") -> bool:
-        """Say whether both create in the same place: the names of tenant and secrets do not matter."""
-        return (self.kind, self.tenant_id, self.outline) == (other.kind, other.tenant_id, other.outline)
-
-
-@dataclass(slots=True)
-class _Unwritten:
-    """What waits for the next flush. None stands for what is to be deleted."""
-
-    runs: dict[str, Remembered | None] = field(default_factory=dict)
-    artefacts: dict[tuple[str, str], Artefact | None] = field(default_factory=dict)
-    origins: dict[str, Origin | None] = field(default_factory=dict)
-
-    def __bool__(self) -> bool:
-        """Say whether there is anything."""
-        return bool(self.runs or self.artefacts or self.origins)
-
-    def after(self, older: "_Unwritten") -> "_Unwritten":
-        """Return both; what is newer counts."""
-        return _Unwritten(older.runs | self.runs, older.artefacts | self.artefacts, older.origins | self.origins)
-
-
 class State:
     """The open state of one agent. All work on the file is done in one thread of its own."""
 
     def __init__(self, directory: Path, write_failed: Callable[[], None] = lambda: None) -> None:
         self._path = directory / "fogbell.sqlite"
         self._write_failed = write_failed
-        self._unwritten = _Unwritten()
+        self._unwritten = Unwritten()
         self._artefacts: dict[str, dict[str, Artefact]] = {}
         self._serving: dict[str, Origin] = {}
         self._origins: dict[str, Origin] = {}
@@ -162,7 +113,7 @@ class State:
         if origin is not None:
             # What is set aside must not be found under an origin that is not its own.
             await self.flush()
-        rows = [] if origin is None else [(_RECORD_ORIGIN, _origin_row(probe, origin))]
+        rows = [] if origin is None else [(RECORD_ORIGIN, origin_row(probe, origin))]
         self._unwritten.artefacts.pop((probe, artefact.id), None)
         try:
             await self._in_thread(self._execute, [*rows, (RECORD, row_of(probe, artefact))])
@@ -223,7 +174,7 @@ class State:
         """Write what was gathered. A failure is logged once, counted, and tried again with the next flush."""
         if not self._unwritten:
             return
-        writing, self._unwritten = self._unwritten, _Unwritten()
+        writing, self._unwritten = self._unwritten, Unwritten()
         try:
             await self._in_thread(self._write, writing)
         except sqlite3.Error as error:
@@ -295,8 +246,8 @@ class State:
         for probe, artefact in map(artefact_of, database.execute(READ).fetchall()):
             self._artefacts.setdefault(probe, {})[artefact.id] = artefact
         database.execute("DELETE FROM origin WHERE probe NOT IN (SELECT probe FROM artefact)")
-        self._origins = {probe: Origin(*facts) for probe, *facts in database.execute(_READ_ORIGINS).fetchall()}
-        rows = database.execute("SELECT name, kind, record, failing_since, last_success FROM probe").fetchall()
+        self._origins = {probe: Origin(*facts) for probe, *facts in database.execute(READ_ORIGINS).fetchall()}
+        rows = database.execute(READ_RUNS).fetchall()
         return tuple(Remembered(*row) for row in rows)
 
     def _start_anew(self, error: sqlite3.DatabaseError) -> tuple[Remembered, ...]:
@@ -307,9 +258,9 @@ class State:
             with suppress(FileNotFoundError):
                 Path(f"{self._path}{tail}").rename(f"{aside}{tail}")
         Path(f"{self._path}-shm").unlink(missing_ok=True)
-        artefacts, origins = readable(aside, READ), readable(aside, _READ_ORIGINS)
+        artefacts, origins = readable(aside, READ), readable(aside, READ_ORIGINS)
         self._connect()
-        self._execute([*((_RECORD_ORIGIN, row) for row in origins), *((RECORD, row) for row in artefacts if is_whole(row))])
+        self._execute([*((RECORD_ORIGIN, row) for row in origins), *((RECORD, row) for row in artefacts if is_whole(row))])
         self._close()
         remembered = self._connect()
         saved = sum(map(len, self._artefacts.values()))
@@ -323,14 +274,13 @@ class State:
         for statement, row in statements:
             self._database.execute(statement, row)
 
-    def _write(self, unwritten: _Unwritten) -> None:
+    def _write(self, unwritten: Unwritten) -> None:
         database = self._database
         if database is None:
             return
         database.execute("BEGIN")
         try:
-            _write_runs(database, unwritten.runs)
-            _write_ledger(database, unwritten)
+            write(database, unwritten)
             database.execute("COMMIT")
         except sqlite3.Error:
             if database.in_transaction:
@@ -352,24 +302,6 @@ class State:
         if self._failing:
             log.info("the state can be written again")
         self._failing = False
-
-
-def _write_runs(database: sqlite3.Connection, runs: dict[str, Remembered | None]) -> None:
-    rows = [(r.name, r.kind, r.record, r.failing_since, r.last_success) for r in runs.values() if r is not None]
-    database.executemany(_UPSERT, rows)
-    database.executemany("DELETE FROM probe WHERE name = ?", [(name,) for name, r in runs.items() if r is None])
-
-
-def _write_ledger(database: sqlite3.Connection, unwritten: _Unwritten) -> None:
-    artefacts, origins = unwritten.artefacts.items(), unwritten.origins.items()
-    database.executemany(_RECORD_ORIGIN, [_origin_row(probe, origin) for probe, origin in origins if origin is not None])
-    database.executemany(RECORD, [row_of(probe, artefact) for (probe, _), artefact in artefacts if artefact is not None])
-    database.executemany("DELETE FROM artefact WHERE probe = ? AND id = ?", [place for place, artefact in artefacts if artefact is None])
-    database.executemany("DELETE FROM origin WHERE probe = ?", [(probe,) for probe, origin in origins if origin is None])
-
-
-def _origin_row(probe: str, origin: Origin) -> Row:
-    return (probe, origin.kind, origin.tenant, origin.tenant_id, origin.settings, origin.outline)
 
 
 def _advice(path: Path, error: sqlite3.OperationalError) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.litter import FIRST_SECONDS, LONGEST_SECONDS, Standing
-from agent.state import Origin
+from agent.rows import Origin
 from probes.core.contract import Inconclusive
 from probes.core.ledger import Artefact, MemoryLedger
 from probes.core.reasons import Reason

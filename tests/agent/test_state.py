@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from agent.record import decode, encode
-from agent.state import Origin, Remembered, State, StateError
+from agent.rows import Origin, Remembered
+from agent.state import State, StateError
 from probes.core.contract import Inconclusive
 from probes.core.ledger import Artefact
 from probes.core.reasons import Reason
