@@ -51,7 +51,7 @@ from probes.core.context import Context
 from probes.core.contract import Layer, Place, Probe, Workload, always
 from probes.core.needs import Permission
 from probes.lib.drives import door, drive_of_user
-from probes.lib.file_round import MEASUREMENTS, STEPS, FileSettings, check_file, clear_written, costs, write_file
+from probes.lib.file_round import MEASUREMENTS, STEPS, FileSettings, check_file, clear_written, costs, doubts, write_file
 
 
 class OnedriveFile(FileSettings):
@@ -97,4 +97,5 @@ PROBE = Probe(
     permissions=_permissions,
     costs=lambda settings: costs(settings, finding=1),
     clear=clear,
+    warnings=doubts,
 )

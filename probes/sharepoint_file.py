@@ -77,7 +77,7 @@ from probes.core.context import Context
 from probes.core.contract import Layer, Place, Probe, Workload, always
 from probes.core.needs import Permission, Scope
 from probes.lib.drives import door, drive_of_site, site_at
-from probes.lib.file_round import MEASUREMENTS, STEPS, FileSettings, check_file, clear_written, costs, write_file
+from probes.lib.file_round import MEASUREMENTS, STEPS, FileSettings, check_file, clear_written, costs, doubts, write_file
 from probes.lib.url import HttpUrl
 
 
@@ -132,4 +132,5 @@ PROBE = Probe(
     permissions=_permissions,
     costs=lambda settings: costs(settings, finding=2),
     clear=clear,
+    warnings=doubts,
 )

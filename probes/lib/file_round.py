@@ -31,6 +31,9 @@ _MOST = 1 << 30
 _LARGEST = 4 << 20
 # What is written is encrypted in one go, which holds up other probes: 4 MiB for some 4 ms.
 _COLLISIONS = frozenset({"resourceModified", "resourceLocked", "lockMismatch", "locked", "nameAlreadyExists", "Conflict"})
+_OFFICE = (".docx", ".docm", ".xlsx", ".xlsm", ".pptx", ".pptm", ".vsdx", ".one")
+_LIBRARY = "Shared Documents/"
+# The library that a site shows as Documents, as its addresses call it.
 _JUST = 120.0
 # Seconds for which a content of another agent explains that ours was refused.
 
@@ -39,7 +42,7 @@ class Expected(Settings):
     """What whoever placed a file knows of it."""
 
     sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
-    """SHA-256 of its content, in hexadecimal."""
+    """SHA-256 of its content, 64 hexadecimal digits."""
     bytes: Annotated[int, Field(ge=0)] | None = None
     """Its size."""
 
@@ -59,6 +62,16 @@ class FileSettings(Settings):
     """Also overwrite the file `fogbell-write.bin` in the same folder, and read it back."""
     write_bytes: Annotated[int, Field(ge=1024, le=_LARGEST)] = 65_536
     """About how large that is."""
+
+
+def doubts(settings: FileSettings) -> tuple[str, ...]:
+    """Return what is probably not meant by a path."""
+    told = []
+    if settings.path.lower().endswith(_OFFICE):
+        told.append(f"{settings.path} is an Office document, which SharePoint may change, so that nothing compares; place a plain file")
+    if settings.path.startswith(_LIBRARY):
+        told.append(f"{settings.path} begins with the library, and `path` begins below it: {settings.path.removeprefix(_LIBRARY)}")
+    return tuple(told)
 
 
 def costs(settings: FileSettings, *, finding: int) -> tuple[Cost, ...]:

@@ -90,3 +90,25 @@ async def test_the_least_permission_is_enough_and_nothing_narrows_it(write: bool
     assert (await files.run(write=write)).message == ""
     (cost,) = probe.costs(settings)
     assert (cost.calls, cost.units) == ((6, 7) if write else (3, 3))
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("probe/canary.bin", ()),
+        ("probe/Plan.DOCX", ("is an Office document",)),
+        ("Shared Documents/probe/canary.bin", ("`path` begins below it: probe/canary.bin",)),
+        ("Shared Documents/plan.xlsx", ("is an Office document", "`path` begins below it: plan.xlsx")),
+    ],
+    ids=["a plain file", "Office", "with the library", "both"],
+)
+@pytest.mark.parametrize("kind", ["sharepoint_file", "onedrive_file"])
+def test_paths_that_are_probably_not_meant_are_warned_of(kind: str, path: str, words: tuple[str, ...]) -> None:
+    probe = REGISTRY[kind]
+    told = probe.warnings(
+        probe.settings.model_validate(
+            {"path": path, **({"site": "https://contoso.sharepoint.com"} if kind == "sharepoint_file" else {"user": "a"})}
+        )
+    )
+    assert len(told) == len(words)
+    assert all(word in one for word, one in zip(words, told, strict=True))
