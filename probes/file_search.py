@@ -69,10 +69,10 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Settings, Workload, always
 from probes.core.needs import Cost, Permission, Service
 from probes.core.reasons import Reason
-from probes.lib.drives import Drive, door
+from probes.lib.drives import Drive, DrivePlace, door, drive_at
 from probes.lib.file_names import FileName
 from probes.lib.graph import MEASUREMENTS
-from probes.lib.search import IN_DRIVE_UNITS, MOST_PAGES, PAGE_HITS, DrivePlace, Hit, Hits, drive_at, everywhere, in_drive, look
+from probes.lib.search import IN_DRIVE_UNITS, MOST_PAGES, PAGE_HITS, Hit, Hits, everywhere, in_drive, look
 
 Api = Literal["drive", "query"]
 
@@ -159,7 +159,7 @@ def _permissions(settings: FileSearch) -> tuple[Permission, ...]:
 
 
 def _costs(settings: FileSearch) -> tuple[Cost, ...]:
-    finding = 2.0 if settings.drive.site else 0.0 if settings.drive.id else 1.0
+    finding = settings.drive.calls
     searching = 1.0 if "drive" in settings.through else 0.0
     files = Cost(Service.FILES, calls=finding + searching, units=finding + searching * IN_DRIVE_UNITS)
     query = Cost(Service.GRAPH, calls=1.0)

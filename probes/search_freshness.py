@@ -71,12 +71,12 @@ from probes.core.ledger import Artefact
 from probes.core.needs import Cost, Permission, Scope, Service
 from probes.core.reasons import Reason
 from probes.lib.cleanup import CLEANUP, clear_each, is_settled, strike
-from probes.lib.drives import WRITE_UNITS, Door, Drive, Item, door, item_at, place_of, put_over, remove
+from probes.lib.drives import WRITE_UNITS, Door, Drive, DrivePlace, Item, door, drive_at, item_at, place_of, put_over, remove
 from probes.lib.durations import Duration
 from probes.lib.file_names import FilePath
 from probes.lib.graph import MEASUREMENTS
 from probes.lib.retry_after import moment
-from probes.lib.search import IN_DRIVE_UNITS, DrivePlace, drive_at, in_drive, look
+from probes.lib.search import IN_DRIVE_UNITS, in_drive, look
 from probes.lib.storage import content_of
 
 HOUR = 3600.0
@@ -315,7 +315,7 @@ def _permissions(settings: SearchFreshness) -> tuple[Permission, ...]:
 
 
 def _costs(settings: SearchFreshness) -> tuple[Cost, ...]:
-    finding = 2 if settings.drive.site else 1
+    finding = settings.drive.calls
     reading, looks = 2, 2
     return (Cost(Service.FILES, calls=finding + reading + looks + 1, units=finding + reading + looks * IN_DRIVE_UNITS + WRITE_UNITS),)
 

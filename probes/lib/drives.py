@@ -6,18 +6,20 @@ which opens the file to whoever has it, goes into no evidence and no message.
 
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
+from pydantic import Field, model_validator
+
 from probes.core.context import Context
-from probes.core.contract import Failed
+from probes.core.contract import Failed, Settings
 from probes.core.needs import Permission, Service
 from probes.core.reasons import Reason
 from probes.lib.graph import Answer, address, call, segment, sign_in, text_in
 from probes.lib.hints import hinting
 from probes.lib.tenant import Tenant, tenant_of
 from probes.lib.tokens import Token
-from probes.lib.url import Url, join, keys_in, parse
+from probes.lib.url import HttpUrl, Url, join, keys_in, parse
 
 WRITE_UNITS = 2.0
 """SharePoint's resource units for a change; everything else here costs one."""
@@ -35,6 +37,28 @@ _LARGEST = 1 << 48
 # Bytes of a file: SharePoint takes 250 GB.
 _UNGRANTED = "Sites.Selected opens a site only once that site is granted to the application; fogbell permissions prints how"
 _DELETED = {Reason.NOT_FOUND: "the file was there a moment ago, and somebody has deleted it"}
+
+
+class DrivePlace(Settings):
+    """Which drive: exactly one of these."""
+
+    site: HttpUrl | None = None
+    """Address of a SharePoint site, whose first document library is meant, such as https://contoso.sharepoint.com/sites/Probe."""
+    user: Annotated[str, Field(min_length=1)] | None = None
+    """User principal name or id of somebody, whose OneDrive is meant."""
+    id: Annotated[str, Field(min_length=1)] | None = None
+    """Id of a drive."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if sum(each is not None for each in (self.site, self.user, self.id)) != 1:
+            raise ValueError("needs exactly one of site, user and id")
+        return self
+
+    @property
+    def calls(self) -> int:
+        """How many calls it takes to find it."""
+        return 2 if self.site is not None else 1 if self.user is not None else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +141,21 @@ def _host(told: object) -> str:
         return parse(told).host if isinstance(told, str) else ""
     except ValueError:
         return ""
+
+
+async def drive_at(door: Door, place: DrivePlace) -> Drive:
+    """Find a drive, within an open step; one that is named by its id is not asked for.
+
+    Raises:
+        Failed: NOT_FOUND, PERMISSION, or as `call`.
+        Inconclusive: as `call`.
+
+    """
+    if place.site is not None:
+        return await drive_of_site(door, await site_at(door, place.site))
+    if place.user is not None:
+        return await drive_of_user(door, place.user)
+    return Drive(segment(place.id or ""), "")
 
 
 async def item_at(door: Door, drive: Drive, path: str) -> Item:

@@ -8,17 +8,14 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated, Any, Self
-
-from pydantic import Field, model_validator
+from typing import Any
 
 from probes.core.context import Context
-from probes.core.contract import Failed, Settings
+from probes.core.contract import Failed
 from probes.core.needs import Service
 from probes.core.reasons import Reason
-from probes.lib.drives import Door, Drive, drive_of_site, drive_of_user, site_at
+from probes.lib.drives import Door, Drive
 from probes.lib.graph import call, each_page, segment
-from probes.lib.url import HttpUrl
 
 PAGE_HITS = 50
 """Hits of one page."""
@@ -29,23 +26,6 @@ IN_DRIVE_UNITS = 2.0
 
 _SHOWN = "id,name,webUrl,parentReference,remoteItem"
 _PRIVATE_TOO = {"sharePointOneDriveOptions": {"includeContent": "privateContent,sharedContent"}}
-
-
-class DrivePlace(Settings):
-    """Which drive: exactly one of these."""
-
-    site: HttpUrl | None = None
-    """Address of a SharePoint site, whose first document library is meant, such as https://contoso.sharepoint.com/sites/Probe."""
-    user: Annotated[str, Field(min_length=1)] | None = None
-    """User principal name or id of somebody, whose OneDrive is meant."""
-    id: Annotated[str, Field(min_length=1)] | None = None
-    """Id of a drive."""
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if sum(each is not None for each in (self.site, self.user, self.id)) != 1:
-            raise ValueError("needs exactly one of site, user and id")
-        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +50,6 @@ class Look:
 
 
 Hits = AsyncGenerator[tuple[Hit, ...], None]
-
-
-async def drive_at(door: Door, place: DrivePlace) -> Drive:
-    """Find a drive, within an open step; one that is named by its id is not asked for.
-
-    Raises:
-        Failed: NOT_FOUND, PERMISSION, or as `graph.call`.
-        Inconclusive: as `graph.call`.
-
-    """
-    if place.site is not None:
-        return await drive_of_site(door, await site_at(door, place.site))
-    if place.user is not None:
-        return await drive_of_user(door, place.user)
-    return Drive(segment(place.id or ""), "")
 
 
 async def in_drive(door: Door, drive: Drive, words: str) -> Hits:
