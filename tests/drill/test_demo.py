@@ -116,6 +116,7 @@ def test_a_wrong_option_is_said_in_words(name: str, options: tuple[str, str], sa
 
 def test_the_tenant_says_where_everything_is_and_never_its_secret(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["tenant", "--folder", str(tmp_path / "new"), "--for", "100ms"])
+    assert re.search(r"^  probe1@contoso.example +[0-9a-f]{8}-[0-9a-f-]{27}$", result.stdout, re.MULTILINE)
     assert result.exit_code == 0
     secret = tmp_path / "new" / "client_secret"
     assert secret.stat().st_mode & 0o777 == 0o600
