@@ -64,7 +64,7 @@ from probes.lib.durations import Duration
 from probes.lib.oserror import stopped_by
 from probes.lib.packets import Stream
 from probes.lib.resolve import ascii_host
-from probes.lib.stun import UNAUTHENTICATED, Malformed, Method, new_transaction, parse, request
+from probes.lib.stun import UNAUTHENTICATED, Malformed, Method, new_transaction, parse, request, transaction_of
 from probes.lib.url import endpoint
 
 RELAY = "worldaz.tr.teams.microsoft.com"
@@ -132,11 +132,12 @@ class _Conversation:
 
     def read(self, data: bytes) -> bytes | None:
         try:
+            # What answers nothing, or once more, is not read: a flood of it must not hold up others.
+            if transaction_of(data) not in self.asked:
+                return None
             answer = parse(self.method, data)
         except Malformed as malformed:
             self._wrong(str(malformed))
-            return None
-        if answer.transaction not in self.asked:
             return None
         if answer.error != _EXPECTED_ERROR[self.method]:
             self._wrong(f"{answer.error or 'yes'} {shown(answer.phrase)[:100]}".rstrip(), str(answer.error or ""))
@@ -148,6 +149,7 @@ class _Conversation:
         self.software = self.software or answer.software
         if answer.address and len(self.seen_from) < _ADDRESSES:
             self.seen_from[endpoint(answer.address, answer.port)] = None
+        self.asked.remove(answer.transaction)
         return answer.transaction
 
     def _wrong(self, what: str, code: str = "") -> None:

@@ -68,6 +68,16 @@ def request(method: Method, transaction: bytes) -> bytes:
     return _HEADER.pack(method, len(attributes), _COOKIE, transaction) + attributes
 
 
+def transaction_of(data: bytes) -> bytes:
+    """Return which question a message belongs to, without reading what it says.
+
+    Raises:
+        Malformed: where its frame is wrong.
+
+    """
+    return _opened(data)[1]
+
+
 def parse(method: Method, data: bytes) -> Answer:
     """Read an answer to a request of `method`.
 

@@ -98,6 +98,11 @@ def refusal(data: bytes) -> bytes:
     return b"\x01\x11" + said[2:]
 
 
+def unasked(data: bytes) -> bytes:
+    """Make an answer to a question of nobody, whose first attribute is too long, and which is not worth reading."""
+    return data[:8] + bytes(12) + data[20:22] + b"\xff\xff" + data[24:]
+
+
 @pytest.mark.parametrize(
     ("lie", "says", "code"),
     [
@@ -107,10 +112,21 @@ def refusal(data: bytes) -> bytes:
         (lambda data: data, "a message of type 0x0001 does not answer binding", ""),
         (lambda data: good(data)[:-4], "announces 32 bytes and has 28", ""),
         (lambda data: good(data[:-1] + bytes((data[-1] ^ 1,))), " datagrams, and none answers what was asked", ""),
+        (lambda data: unasked(good(data)), " datagrams, and none answers what was asked", ""),
         (refusal, "no answer to binding: 401 Unauthorized", "401"),
         (lambda data: answer(data, ("2001:db8::1", 1)) or b"", "an IPv6 address for a question over IPv4", ""),
     ],
-    ids=["short", "huge", "another cookie", "echo", "cut off", "another transaction", "refused", "address of the other kind"],
+    ids=[
+        "short",
+        "huge",
+        "another cookie",
+        "echo",
+        "cut off",
+        "another transaction",
+        "another and broken",
+        "refused",
+        "address of the other kind",
+    ],
 )
 async def test_a_relay_that_lies_is_told_from_one_that_is_silent(lie: Callable[[bytes], bytes], says: str, code: str) -> None:
     async with relay(lambda data: [lie(data)]) as port:
