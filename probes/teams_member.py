@@ -66,7 +66,8 @@ PACE_SECONDS = 2.0
 _PATIENCE = 30.0
 # Another agent's probe has its user in the team for some seconds.
 _RESERVE = 15.0
-# Seconds before the deadline at which looking ends, so that the user can be taken out within the run.
+_RESERVED_SHARE = 0.25
+# Seconds before the deadline at which looking ends, so that the user can be taken out within the run; of a short run this share.
 _DAY = 86_400.0
 # A team that is not found for so long is gone, and with it who was in it. Graph denies teams for a while that are there.
 _SLOWER = 0.25
@@ -150,7 +151,11 @@ async def _turn(ctx: Context, tenant: Tenant, settings: TeamsMember) -> AsyncIte
 
 async def _buffer(ctx: Context) -> None:
     """Wait as Microsoft asks. Nothing announces the end of this wait; where the deadline is near, it is shorter."""
-    await asyncio.sleep(max(0.0, min(PACE_SECONDS, ctx.deadline - 0.5 * _RESERVE - perf_counter())))
+    await asyncio.sleep(max(0.0, min(PACE_SECONDS, ctx.deadline - 0.5 * _reserve(ctx) - perf_counter())))
+
+
+def _reserve(ctx: Context) -> float:
+    return min(_RESERVE, _RESERVED_SHARE * (ctx.deadline - ctx.started))
 
 
 async def _absent(ctx: Context, roster: Roster) -> None:
@@ -203,7 +208,7 @@ async def _seen(ctx: Context, roster: Roster) -> None:
     while await _find(ctx, roster) is None:
         now = perf_counter()
         pause = max(PACE_SECONDS, _SLOWER * (now - began))
-        if now + pause > ctx.deadline - _RESERVE:
+        if now + pause > ctx.deadline - _reserve(ctx):
             raise Failed(Reason.NOT_FOUND, f"the user was added and is not among the members in {looks} looks over {now - began:.0f} s")
         await _pause(ctx, pause)
         looks += 1

@@ -179,7 +179,7 @@ async def test_too_many_calls_of_our_own_say_nothing_about_teams(here: Roll) -> 
 
 @on_one_loop
 async def test_a_member_who_never_shows_is_not_found_and_taken_out_all_the_same(here: Roll, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(teams_member, "_RESERVE", HOUR)
+    monkeypatch.setattr(teams_member, "_reserve", lambda _: HOUR)
     here.world.of(Teams).shows_after = math.inf
     run = await here.run()
     assert ended(run) == (Outcome.FAILED, "seen", Reason.NOT_FOUND)
@@ -305,7 +305,7 @@ SEEN = answer({"value": [THEM]})
 
 @pytest.fixture
 def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in {"PACE_SECONDS": 0.01, "_PATIENCE": 0.03, "_RESERVE": HOUR}.items():
+    for name, seconds in {"PACE_SECONDS": 0.01, "_PATIENCE": 0.03, "_RESERVE": HOUR, "_RESERVED_SHARE": 1.0}.items():
         monkeypatch.setattr(teams_member, name, seconds)
 
 

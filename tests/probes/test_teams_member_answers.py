@@ -8,8 +8,8 @@ from probes import teams_member
 from probes.core.context import Context
 from probes.core.ledger import Artefact
 from probes.teams_member import TeamsMember
-from tests.fakes.graph import answer, scripted, shared
-from tests.probes.test_teams_member import SEEN, TEAM, THEM, USER, told
+from tests.fakes.graph import answer, run_kind, scripted, shared
+from tests.probes.test_teams_member import EMPTY, SEEN, TEAM, THEM, USER, told
 
 
 @pytest.mark.parametrize("facts", [("../users", USER), (TEAM, "' or 1 eq 1 or '"), ("", "")], ids=["a path", "a quote", "nothing"])
@@ -30,3 +30,10 @@ async def test_a_member_whose_roles_cannot_be_read_is_left_in_the_team(roles: ob
         ctx = Context("one", parts, "contoso")
         await teams_member.clear(ctx, TeamsMember(team=TEAM, user=USER))
     assert (ctx.cleanup_failed, [asked.method for asked in script.calls]) == (True, ["GET"])
+
+
+async def test_a_run_that_may_not_take_long_looks_more_than_once_before_it_blames_teams(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teams_member, "PACE_SECONDS", 0.01)
+    async with scripted(told(EMPTY, EMPTY, EMPTY, SEEN)) as script:
+        run = await run_kind("teams_member", script.tenant, deadline=10.0, team=TEAM, user=USER)
+    assert (run.message, dict(run.evidence)["looks"]) == ("", "3")
