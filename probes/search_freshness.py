@@ -71,7 +71,7 @@ from probes.core.ledger import Artefact
 from probes.core.needs import Cost, Permission, Scope, Service
 from probes.core.reasons import Reason
 from probes.lib.cleanup import CLEANUP, clear_each, is_settled, strike
-from probes.lib.drives import WRITE_UNITS, Door, Drive, DrivePlace, Item, door, drive_at, item_at, place_of, put_over, remove
+from probes.lib.drives import WRITE_UNITS, Door, Drive, DrivePlace, Item, door, drive_at, item_at, kept_drive, place_of, put_over, remove
 from probes.lib.durations import Duration
 from probes.lib.file_names import FilePath
 from probes.lib.graph import MEASUREMENTS
@@ -275,7 +275,7 @@ async def clear(ctx: Context, settings: SearchFreshness) -> None:
     """Remove the file of a probe that is no longer configured. Of one that is, it is meant to stay."""
 
     async def gone(artefact: Artefact) -> bool:
-        graph, drive = await door(ctx, _permissions(settings)), Drive(artefact.fact("drive"), artefact.fact("host"))
+        graph, drive = await door(ctx, _permissions(settings)), kept_drive(artefact)
         file = await _found(graph, drive, artefact.fact("path"))
         if file is not None and file.item is None:
             return is_settled(artefact)

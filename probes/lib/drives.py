@@ -7,12 +7,13 @@ which opens the file to whoever has it, goes into no evidence and no message.
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, model_validator
 
 from probes.core.context import Context
 from probes.core.contract import Failed, Settings
+from probes.core.ledger import Artefact
 from probes.core.needs import Permission, Service
 from probes.core.reasons import Reason
 from probes.lib.graph import Answer, address, call, segment, sign_in, text_in
@@ -134,6 +135,11 @@ async def drive_of_user(door: Door, user: str) -> Drive:
 async def _drive(door: Door, path: str) -> Drive:
     answer = await door.ask("GET", path, query=(("$select", "id,webUrl"),))
     return Drive(segment(_id(answer)), _host(answer.data.get("webUrl")))
+
+
+def kept_drive(artefact: Artefact) -> Drive:
+    """Return the drive that stands on the ledger with a file. Whatever stands there, it is one segment of a path."""
+    return Drive(segment(unquote(artefact.fact("drive"))), artefact.fact("host"))
 
 
 def _host(told: object) -> str:

@@ -12,7 +12,7 @@ from probes.core.needs import Cost, Permission, Service
 from probes.core.reasons import Reason
 from probes.lib import storage
 from probes.lib.cleanup import CLEANUP, clear_each, is_settled
-from probes.lib.drives import Door, Drive, Item, door, item_again, item_at, place_of, put, remove
+from probes.lib.drives import Door, Drive, Item, door, item_again, item_at, kept_drive, place_of, put, remove
 from probes.lib.file_names import FilePath
 from probes.lib.graph import MEASUREMENTS as OF_GRAPH
 from probes.lib.marked_file import Marked, marked, read_marked
@@ -209,7 +209,7 @@ async def clear_written(ctx: Context, needs: tuple[Permission, ...]) -> None:
 
 async def _remove(door: Door, artefact: Artefact) -> bool:
     """Remove the file, unless another probe was the last to write it: then it is that one's to remove."""
-    drive = Drive(artefact.fact("drive"), artefact.fact("host"))
+    drive = kept_drive(artefact)
     try:
         item = await item_at(door, drive, artefact.fact("path"))
         # What is larger than anything of ours is somebody else's.

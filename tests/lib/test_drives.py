@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from probes.core.contract import Failed
+from probes.core.ledger import Artefact
 from probes.core.reasons import Reason
-from probes.lib.drives import Door, Drive, drive_of_user, is_storage, item_at, place_of, remove, site_at
+from probes.lib.drives import Door, Drive, drive_of_user, is_storage, item_at, kept_drive, place_of, remove, site_at
 from probes.lib.url import parse
 from tests.fakes.graph import Script, answer, context, scripted, shared, tenant_at
 
@@ -125,6 +126,13 @@ async def test_a_tag_that_breaks_out_of_its_line_is_not_sent() -> None:
         here = door(script)
         assert await remove(here, DRIVE, await item_at(here, DRIVE, "a/b c.bin"))
     assert not {"if-match", "x-evil"} & script.calls[-1].headers.keys()
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"), [("b%211", "b%211"), ("b!1/items/X?", "b%211%2Fitems%2FX%3F"), ("../users/%2e%2e", "..%2Fusers%2F..")]
+)
+def test_a_drive_from_the_ledger_is_one_segment_of_a_path(key: str, expected: str) -> None:
+    assert kept_drive(Artefact("a", "file", 1.0, (("drive", key), ("host", "a.example")))) == Drive(expected, "a.example")
 
 
 @pytest.mark.parametrize(("status", "gone"), [(204, True), (404, True), (412, False)], ids=["removed", "gone", "changed"])
