@@ -5,8 +5,6 @@ probes:
   - name: audit-log
     kind: purview_audit
     tenant: contoso
-    interval: 24h # these two are its own; written down, they hold where `defaults` says otherwise
-    timeout: 2h
 ```
 
 | step | what it does |

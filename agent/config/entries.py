@@ -85,28 +85,28 @@ class _Judge:
         return interval, timeout
 
     def interval(self, keys: Keys, probe: Probe[Any]) -> float | None:
-        interval = keys.interval or self.rules.defaults.interval or probe.interval
-        if interval < probe.floor and not keys.allow_short_interval:
-            source = "" if keys.interval else " (from defaults)"
-            floor = in_words(probe.floor)
-            own = f" (its own is {in_words(probe.interval)})" if probe.interval > probe.floor else ""
-            words = f"{in_words(interval)}{source} is below {floor}, the floor of the kind {keys.kind}; write at least {floor}{own}, or add"
+        if keys.interval is None:
+            least = 0.0 if keys.allow_short_interval else probe.floor
+            return self._common(self.rules.defaults.interval, least) or probe.interval
+        if keys.interval < probe.floor and not keys.allow_short_interval:
+            floor, own = in_words(probe.floor), f" (its own is {in_words(probe.interval)})" if probe.interval > probe.floor else ""
+            words = f"{in_words(keys.interval)} is below {floor}, the floor of the kind {keys.kind}; write at least {floor}{own}, or add"
             self.mistake("interval", f"{words} `allow_short_interval: true`")
             return None
-        return interval
+        return keys.interval
 
     def timeout(self, keys: Keys, probe: Probe[Any], interval: float) -> float | None:
-        chosen = keys.timeout or self.rules.defaults.timeout
+        chosen = keys.timeout or self._common(self.rules.defaults.timeout, probe.least_timeout)
         if chosen is not None and chosen > interval:
             source = "" if keys.timeout else " (from defaults)"
             words = f"{in_words(chosen)}{source} is more than the interval of {in_words(interval)}"
             self.mistake("timeout", f"{words}; a run has to end before the next begins")
             return None
-        if chosen is not None and not keys.timeout and chosen < probe.least_timeout:
-            words = f"{in_words(chosen)} (from defaults) is shorter than good runs of the kind {keys.kind} may take"
-            self.mistake("timeout", f"{words}; write a timeout of its own, such as {in_words(min(probe.timeout, interval))}")
-            return None
         return chosen or min(probe.timeout, interval)
+
+    def _common(self, given: float | None, least: float) -> float | None:
+        """Return what `defaults` says for all probes, unless it is too short for this kind: then nobody meant it for this one."""
+        return given if given is not None and given >= least else None
 
     def is_remembered(self, keys: Keys, probe: Probe[Any], settings: Settings | None) -> bool:
         if self.rules.remembers or settings is None or not probe.remembers(settings):

@@ -54,7 +54,8 @@ class Keys(Settings):
     kind: str
     """Kind of the probe; each has a section below."""
     interval: Duration | None = None
-    """Time from start to start, such as `30s` or `5m`. Without it that of `defaults`, else the kind's own."""
+    """Time from start to start, such as `30s` or `5m`. Without it that of `defaults`, unless it is below the kind's floor; else the kind's
+    own."""
     timeout: Duration | None = None
     """When a run that has not ended counts as failed; at most the interval. Without it that of `defaults`, else the kind's own."""
     allow_short_interval: bool = False
@@ -75,8 +76,8 @@ class Defaults(Settings):
     """What probes have that do not say it themselves."""
 
     interval: Duration | None = None
-    """Time from start to start."""
+    """Time from start to start. Kinds with a floor above it keep their own."""
     timeout: Duration | None = None
-    """When a run that has not ended counts as failed."""
+    """When a run that has not ended counts as failed. Kinds whose good runs take longer keep their own."""
     labels: Labels = Field(default_factory=dict)
     """Labels of all probes; a probe's own of the same name wins."""

@@ -33,7 +33,7 @@ _KINDS = """\
 ## Kinds
 
 The keys of a kind stand beside the common ones. Interval and timeout are those of the probe, else of `defaults`, else the kind's own. An
-interval below the kind's floor needs `allow_short_interval: true`.
+interval below the kind's floor needs `allow_short_interval: true`; one of `defaults` that is below it does not count for the kind.
 """
 
 _METRICS = """\
@@ -88,7 +88,7 @@ def _kind(kind: str, probe: Probe[Any], models: Models) -> Iterator[str]:
     yield f"### `{kind}`\n"
     yield f"{inspect.getdoc(module)}\n"
     interval, floor, timeout = map(in_words, (probe.interval, probe.floor, probe.timeout))
-    patience = f" (write it down where `defaults` has one below {in_words(probe.least_timeout)})" if probe.least_timeout else ""
+    patience = f" (one of `defaults` below {in_words(probe.least_timeout)} does not count)" if probe.least_timeout else ""
     yield f"Every {interval} (floor {floor}), timeout {timeout}{patience}. Steps: {', '.join(f'`{step}`' for step in probe.steps)}.\n"
     yield from _settings("", models.of(probe.settings), models)
     if probe.measurements:

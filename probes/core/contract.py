@@ -232,11 +232,11 @@ class Probe(Generic[S]):
     """One kind of probe: everything the agent knows about it.
 
     `steps` are all step names the run may open; `interval`, `floor` and `timeout` are the kind's defaults in seconds, the floor being the
-    shortest interval that needs no override. A kind whose good runs may take longer than people think of when they write a timeout for all
-    probes has a `least_timeout`: below it, the probe has to say its own. `tenant` says whether the probe signs in to a tenant, and so needs
-    one; `remembers` whether it keeps something over a restart, such as what it created, and so needs a `state_dir`; `permissions` are the
-    least it needs of the tenant, `registration` is what the application's registration has to say besides, and `costs` what a good run asks
-    of services. `clear` removes what the ledger says is left of earlier runs; the agent calls it where there is something. `warnings` are
+    shortest interval that needs no override. An interval of the configuration's defaults that is below the floor, and a timeout of them
+    that is below `least_timeout`, do not count for the kind. `tenant` says whether the probe signs in to a tenant, and so needs one;
+    `remembers` whether it keeps something over a restart, such as what it created, and so needs a `state_dir`; `permissions` are the least
+    it needs of the tenant, `registration` is what the application's registration has to say besides, and `costs` what a good run asks of
+    services. `clear` removes what the ledger says is left of earlier runs; the agent calls it where there is something. `warnings` are
     sentences on settings that work and have a price that nobody would guess; the configuration tells them with their place.
     """
 

@@ -59,8 +59,24 @@ probes:
         ("{interval: 2m, timeout: 30s}", "kind: watch, interval: 1h30m, timeout: 45", (5400.0, 45.0)),
         ("{}", "kind: watch, interval: 1s, allow_short_interval: true", (1.0, 1.0)),
         ("{interval: 1.5}", "kind: ping", (1.5, 1.5)),
+        ("{interval: 5s, timeout: 5s}", "kind: watch", (300.0, 5.0)),
+        ("{interval: 5s, timeout: 5s}", "kind: watch, allow_short_interval: true", (5.0, 5.0)),
+        ("{timeout: 20s}", "kind: wait", (60.0, 60.0)),
+        ("{timeout: 20s}", "kind: wait, timeout: 5s", (60.0, 5.0)),
     ],
-    ids=["kind", "timeout-follows", "allowed-short", "defaults", "probe", "below-the-floor", "number"],
+    ids=[
+        "kind",
+        "timeout-follows",
+        "allowed-short",
+        "defaults",
+        "probe",
+        "below-the-floor",
+        "number",
+        "default-below-the-floor",
+        "default-below-the-floor-allowed",
+        "default-timeout-too-short",
+        "timeout-too-short",
+    ],
 )
 def test_the_probe_wins_over_defaults_and_they_over_the_kind(
     defaults: str, probe: str, expected: tuple[float, float], tmp_path: Path
