@@ -165,6 +165,7 @@ def run(
     web_enable_reload: Annotated[bool, typer.Option("--web.enable-reload", help="Allow POST /-/reload.")] = False,
 ) -> None:
     """Run the agent until it is told to stop."""
+    machine.outlive_early_hangups()
     machine.prepare()
     options = Options(
         listen=tuple(map(_address, listen)),

@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -30,6 +31,13 @@ def prepare() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     except (OSError, ValueError) as error:
         log.warning("the limit of open files stays at %d: %s", soft, error)
+
+
+def outlive_early_hangups() -> None:
+    """Let a SIGHUP that comes before anybody listens for it pass: what it asks for, reading the configuration, is about to happen."""
+    number = getattr(signal, "SIGHUP", None)
+    if number is not None:
+        signal.signal(number, signal.SIG_IGN)
 
 
 _RESERVED_FILES = 40

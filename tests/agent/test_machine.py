@@ -3,6 +3,7 @@
 import gc
 import os
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -87,3 +88,13 @@ def test_no_systemd_is_no_trouble(environ: dict[str, str]) -> None:
 )
 def test_the_watchdog_is_fed_twice_within_its_limit(environ: dict[str, str], seconds: float | None) -> None:
     assert systemd.watchdog_seconds(environ) == seconds
+
+
+def test_a_hangup_before_anybody_listens_ends_nothing() -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        machine.outlive_early_hangups()
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
