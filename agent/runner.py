@@ -66,6 +66,8 @@ async def run_once(job: Job, shared: Shared, late_since: Callable[[float], bool]
     stopped = await _attempt(job, job.probe.run, context, late_since)
     seconds = perf_counter() - context.started
     outcome = _outcome(stopped)
+    if stopped is not None:
+        context.explain(stopped.reason)
     return Run(
         probe=job.name,
         started=started,

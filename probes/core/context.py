@@ -10,10 +10,13 @@ from typing import Any, Protocol, TypeVar
 from probes.core.contract import Sample, Secret, Step
 from probes.core.ledger import Ledger, MemoryLedger
 from probes.core.masking import masked
+from probes.core.reasons import Reason
 from probes.core.text import shown
 
 EVIDENCE_CHARACTERS = 500
 """Longest evidence value kept; a hostile answer must not fill memory."""
+_REFUSALS = frozenset({Reason.PERMISSION, Reason.TOKEN_REJECTED})
+# Some services answer 401 to an application that lacks a permission.
 
 
 T = TypeVar("T")
@@ -101,6 +104,8 @@ class Context:
     """Whether something that the probe created could not be removed: counted, and never a run's reason."""
     cleanup_retry_after: float = 0.0
     """For how many seconds a service that was asked to remove something wants to be left alone."""
+    lacking: str = ""
+    """Which of the least permissions the run's token lacks: a wider one may do as well, so that only a refusal makes it evidence."""
     is_removed: bool = False
     """Whether the probe is no longer configured, or no longer so: what is left of it is cleared away and awaited by nobody."""
 
@@ -124,6 +129,11 @@ class Context:
         """Keep a fact an administrator can paste into a ticket. At the end of the run the run's secrets are taken out."""
         text = str(value)
         self.evidence_found[name] = shown(text if len(text) <= EVIDENCE_CHARACTERS else text[:EVIDENCE_CHARACTERS] + "…")
+
+    def explain(self, reason: Reason) -> None:
+        """Keep as evidence which permissions the token lacks, where this reason is a refusal that it may be due to."""
+        if self.lacking and reason in _REFUSALS:
+            self.evidence("missing_permissions", self.lacking)
 
     def secret(self, secret: Secret) -> str:
         """Return the current value of a secret, and hide it from now on."""

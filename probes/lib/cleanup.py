@@ -141,6 +141,8 @@ def tell_failure(ctx: Context, error: Stopped | TimeoutError) -> None:
     """Count within an open step that something could not be removed, and keep as evidence why."""
     ctx.cleanup_failed = True
     ctx.evidence(CLEANUP, error.message if isinstance(error, Stopped) else "was not done before the deadline")
+    if isinstance(error, Stopped):
+        ctx.explain(error.reason)
     if isinstance(error, Stopped) and error.reason is Reason.THROTTLED:
         ctx.cleanup_retry_after = max(ctx.cleanup_retry_after, error.retry_after)
     ctx.open_steps[-1].open_phases.clear()

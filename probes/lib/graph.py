@@ -213,26 +213,25 @@ def text_in(data: Any, name: str, wrong: str) -> str:
 
 
 async def sign_in(ctx: Context, tenant: Tenant, needs: Iterable[Permission], *, delegated: bool = False) -> Token:
-    """Return a token for Graph, and keep as evidence what it lacks. Call it within an open step.
+    """Return a token for Graph, and note what it lacks, for the case of a refusal. Call it within an open step.
 
     Raises:
         Failed, Inconclusive: as `token_for`.
 
     """
     token = await token_for(ctx, tenant, delegated=delegated)
-    tell_missing(ctx, token, needs)
+    note_missing(ctx, token, needs)
     return token
 
 
-def tell_missing(ctx: Context, token: Token, needed: Iterable[Permission]) -> None:
-    """Keep as evidence which of the least permissions a token lacks. A wider one may do as well, so that this alone is no failure.
+def note_missing(ctx: Context, token: Token, needed: Iterable[Permission]) -> None:
+    """Note which of the least permissions a token lacks. A wider one may do as well, so that only a refusal makes evidence of it.
 
     What was consented to in one team alone stands in no token.
     """
     grant, has = (Grant.DELEGATED, token.scopes) if token.scopes else (Grant.APPLICATION, token.roles)
     missing = [one.name for one in needed if one.grant is grant and one.scope is not Scope.TEAM and one.name not in has]
-    if missing:
-        ctx.evidence("missing_permissions", " ".join(missing))
+    ctx.lacking = " ".join(missing)
 
 
 def segment(text: str) -> str:

@@ -66,6 +66,28 @@ async def test_no_secret_of_a_run_comes_out_of_it_whenever_it_became_known() -> 
     assert result.message == "heard ***"
 
 
+@pytest.mark.parametrize(
+    ("lacking", "stopped", "told"),
+    [
+        ("Sites.Selected", None, None),
+        ("Sites.Selected", Failed(Reason.HTTP_5XX, ""), None),
+        ("Sites.Selected", Failed(Reason.PERMISSION, ""), "Sites.Selected"),
+        ("Sites.Selected", Failed(Reason.TOKEN_REJECTED, ""), "Sites.Selected"),
+        ("", Failed(Reason.PERMISSION, ""), None),
+    ],
+    ids=["a wider one does", "broken", "refused", "refused with 401", "refused though nothing is lacking"],
+)
+async def test_permissions_that_a_token_lacks_are_told_of_a_run_that_was_refused(
+    lacking: str, stopped: Failed | None, told: str | None
+) -> None:
+    async def run(ctx: Context, _: NoSettings) -> None:
+        ctx.lacking = lacking
+        if stopped:
+            raise stopped
+
+    assert dict((await run_once(job(run), SHARED)).evidence).get("missing_permissions") == told
+
+
 @pytest.mark.parametrize(("late", "outcome"), [(True, Outcome.INCONCLUSIVE), (False, Outcome.FAILED)])
 async def test_a_deadline_that_the_agent_slept_through_is_nobodys_failure(*, late: bool, outcome: Outcome) -> None:
     async def run(ctx: Context, _: NoSettings) -> None:

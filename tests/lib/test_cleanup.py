@@ -92,6 +92,15 @@ async def test_nothing_is_made_where_the_ledger_cannot_be_written_and_what_stood
     assert (await complete(full, artefact, item="i1")).fact("item") == "i1"
 
 
+@pytest.mark.parametrize(("reason", "told"), [(Reason.PERMISSION, "Files.ReadWrite.All"), (Reason.HTTP_5XX, None)], ids=str)
+async def test_who_may_not_remove_something_is_told_which_permissions_are_missing(reason: Reason, told: str | None) -> None:
+    ctx = context()
+    ctx.lacking = "Files.ReadWrite.All"
+    async with cleanup(ctx):
+        raise Failed(reason, "refused")
+    assert ctx.evidence_found.get("missing_permissions") == told
+
+
 @pytest.mark.parametrize(
     ("end", "seconds"),
     [(Inconclusive(Reason.THROTTLED, "429", retry_after=120), 120.0), (Failed(Reason.HTTP_5XX, "an outage", retry_after=120), 0.0)],

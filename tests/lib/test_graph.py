@@ -14,7 +14,7 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Outcome, Place, Probe, Settings, Stopped, Workload
 from probes.core.needs import Grant, Permission, Scope, Service
 from probes.core.reasons import Reason
-from probes.lib.graph import Answer, Lanes, address, call, pages, segment, tell_missing
+from probes.lib.graph import Answer, Lanes, address, call, note_missing, pages, segment
 from probes.lib.tls import Trust
 from probes.lib.tokens import Token, Tokens
 from probes.lib.usage import Usage
@@ -241,20 +241,20 @@ async def test_a_refused_token_is_not_used_again_unless_another_would_fare_no_be
 @pytest.mark.parametrize(
     ("claims", "missing"),
     [
-        ({"roles": ["Mail.Send"]}, None),
+        ({"roles": ["Mail.Send"]}, ""),
         ({"roles": ["Mail.Read"]}, "Mail.Send"),
         ({}, "Mail.Send"),
         ({"scp": "Chat.Create"}, "ChatMessage.Send"),
-        ({"scp": "ChatMessage.Send Chat.Create"}, None),
+        ({"scp": "ChatMessage.Send Chat.Create"}, ""),
     ],
     ids=["has it", "has another", "has none", "a person has another", "a person has it"],
 )
-def test_least_permissions_that_a_token_lacks_are_evidence(claims: dict[str, Any], missing: str | None) -> None:
+def test_least_permissions_that_a_token_lacks_are_noted(claims: dict[str, Any], missing: str) -> None:
     ctx = context(shared(tenant_at("graph.microsoft.com")))
     in_one_team = Permission("TeamMember.Read.Group", "look", scope=Scope.TEAM, targets=("its id",))
     needed = (Permission("Mail.Send", "send"), Permission("ChatMessage.Send", "post", Grant.DELEGATED), in_one_team)
-    tell_missing(ctx, token(**claims), needed)
-    assert ctx.evidence_found.get("missing_permissions") == missing
+    note_missing(ctx, token(**claims), needed)
+    assert (ctx.lacking, ctx.evidence_found) == (missing, {})
 
 
 async def test_every_call_is_counted_with_the_one_that_fails() -> None:

@@ -68,6 +68,12 @@ async def test_the_address_of_the_bytes_is_told_nowhere(files: Files) -> None:
     assert "eyJ" not in repr([run.evidence for run in runs])
 
 
+async def test_a_wider_permission_does_as_well_and_nothing_is_said_to_be_missing(files: Files) -> None:
+    files.grant("Sites.ReadWrite.All")
+    run = await files.run(write=True)
+    assert (run.message, "missing_permissions" in dict(run.evidence)) == ("", False)
+
+
 def no_rights(files: Files) -> None:
     files.grant("Sites.Selected")
     files.world.of(Sites).selected.clear()

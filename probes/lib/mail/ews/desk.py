@@ -22,11 +22,9 @@ class EwsDesk:
         self._settings = settings
 
     async def sign_in(self, ctx: Context, needs: tuple[Permission, ...]) -> None:
-        """Get a token, where one is needed, and keep as evidence which of these permissions it lacks."""
+        """Get a token, where one is needed, and note which of these permissions it lacks, for the case of a refusal."""
         token = await Calls(ctx, site_of(ctx, self._settings)).sign_in()
-        missing = [one.name for one in needs if token is not None and one.name not in token.roles | token.scopes]
-        if missing:
-            ctx.evidence("missing_permissions", " ".join(missing))
+        ctx.lacking = " ".join(one.name for one in needs if token is not None and one.name not in token.roles | token.scopes)
 
     async def open(self, ctx: Context) -> int:
         """Open the inbox, and return how many messages it holds."""

@@ -151,10 +151,10 @@ async def test_an_event_is_made_read_back_found_and_removed_and_takes_nobodys_ti
 
 
 @on_one_loop
-async def test_missing_rights_are_told_before_they_are_missed(exchange: Exchange) -> None:
+async def test_rights_that_a_token_lacks_are_noted(exchange: Exchange) -> None:
     lacking = Permission("Calendars.Imagined", "is not there")
     await desk().sign_in(ctx := exchange.run(), (*permissions(EwsReceive(via="ews", mailbox=RECIPIENT), RECIPIENT), lacking))
-    assert ctx.evidence_found["missing_permissions"] == "Calendars.Imagined"
+    assert (ctx.lacking, "missing_permissions" in ctx.evidence_found) == ("Calendars.Imagined", False)
 
 
 @needs_schemas
