@@ -235,7 +235,7 @@ class Daemon:
         known = origins(self._reloader.configuration)
         self._serve(known, known)
         self._watch.describe(self._jobs, remembered)
-        self._watch.start()
+        self._watch.start(self._state.identity if self._state is not None else "")
         try:
             yield
         finally:

@@ -27,8 +27,13 @@ CREATE TABLE IF NOT EXISTS origin (
   probe TEXT PRIMARY KEY, kind TEXT NOT NULL, tenant TEXT NOT NULL, tenant_id TEXT NOT NULL, settings TEXT NOT NULL, outline TEXT NOT NULL
 ) WITHOUT ROWID
 """
-TABLES = (_RUNS, _ARTEFACTS, _ORIGINS)
-"""Make what is not there yet."""
+_AGENT = "CREATE TABLE IF NOT EXISTS agent (identity TEXT NOT NULL)"
+_IDENTIFY = "INSERT INTO agent SELECT lower(hex(randomblob(8))) WHERE NOT EXISTS (SELECT 1 FROM agent)"
+TABLES = (_RUNS, _ARTEFACTS, _ORIGINS, _AGENT, _IDENTIFY)
+"""Make what is not there yet, and give the agent its identity."""
+
+READ_IDENTITY = "SELECT identity FROM agent"
+"""Gives one row: what tells this agent from all others, for as long as it has its state."""
 
 READ = "SELECT probe, id, kind, created, facts FROM artefact"
 """Gives rows for `artefact_of`."""

@@ -1,8 +1,9 @@
 """The rhythm of all jobs: when each starts, never two runs of one job at once. Knows nothing of what a run is.
 
-A job's starts lie at phase + k * interval since the Unix epoch, the phase coming from its name, so that a restart moves no start and jobs
-spread by themselves. The wall clock is read once, when a job joins; from then on only the monotonic clock counts, so that a clock that is
-set, or a machine that slept, moves nothing.
+A job's starts lie at phase + k * interval since the Unix epoch. The phase comes from its name and the agent's identity, so that a restart
+moves no start, jobs spread by themselves, and two agents with one configuration do not ask a service for the same at the same moment. The
+wall clock is read once, when a job joins; from then on only the monotonic clock counts, so that a clock that is set, or a machine that
+slept, moves nothing.
 """
 
 import asyncio
@@ -25,15 +26,15 @@ _TOO_LATE = 1.0
 """A start so many seconds late is a missed one: after a pause all jobs would start at once, and measure each other."""
 
 
-def phase(name: str, interval: float) -> float:
-    """Return where in its interval the named job starts, in seconds."""
-    digest = blake2b(name.encode(), digest_size=8).digest()
+def phase(name: str, interval: float, agent: str = "") -> float:
+    """Return where in its interval the named job of an agent starts, in seconds. An agent without a state has no identity: ""."""
+    digest = blake2b(f"{agent}{name}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64 * interval
 
 
-def seconds_to_next_start(name: str, interval: float, unix_time: float) -> float:
+def seconds_to_next_start(name: str, interval: float, unix_time: float, agent: str = "") -> float:
     """Return how long from `unix_time` until the next start of the job, in [0, interval)."""
-    return (phase(name, interval) - unix_time) % interval
+    return (phase(name, interval, agent) - unix_time) % interval
 
 
 @dataclass(slots=True)
@@ -68,10 +69,12 @@ class Scheduler:
         self._clock = clock
         self._wall_clock = wall_clock
         self._beats: dict[str, _Beat] = {}
+        self.agent = ""
+        """Identity of the agent, which is known before jobs join."""
 
     def add(self, job: Job) -> None:
         """Let the job join, at its own phase."""
-        wait = seconds_to_next_start(job.name, job.interval, self._wall_clock())
+        wait = seconds_to_next_start(job.name, job.interval, self._wall_clock(), self.agent)
         beat = _Beat(job, self._clock() + wait)
         self._beats[job.name] = beat
         self._arm(beat)

@@ -24,6 +24,7 @@ from typing import TypeVar, TypeVarTuple, Unpack
 
 from agent.rows import (
     READ,
+    READ_IDENTITY,
     READ_ORIGINS,
     READ_RUNS,
     RECORD,
@@ -62,6 +63,8 @@ class State:
     """The open state of one agent. All work on the file is done in one thread of its own."""
 
     def __init__(self, directory: Path, write_failed: Callable[[], None] = lambda: None) -> None:
+        self.identity = ""
+        """What tells this agent from all others, for as long as it has its state; "" until it is open."""
         self._path = directory / "fogbell.sqlite"
         self._write_failed = write_failed
         self._unwritten = Unwritten()
@@ -247,6 +250,7 @@ class State:
             self._artefacts.setdefault(probe, {})[artefact.id] = artefact
         database.execute("DELETE FROM origin WHERE probe NOT IN (SELECT probe FROM artefact)")
         self._origins = {probe: Origin(*facts) for probe, *facts in database.execute(READ_ORIGINS).fetchall()}
+        (self.identity,) = database.execute(READ_IDENTITY).fetchone()
         rows = database.execute(READ_RUNS).fetchall()
         return tuple(Remembered(*row) for row in rows)
 

@@ -97,8 +97,9 @@ class Watch:
             for name in memories:
                 self._memory.forget(name)
 
-    def start(self) -> None:
-        """Begin the rhythm of all described jobs."""
+    def start(self, agent: str = "") -> None:
+        """Begin the rhythm of all described jobs, which is that of the agent of this identity."""
+        self._scheduler.agent = agent
         self._lag.start()
         for job in self.jobs.values():
             self._scheduler.add(job)

@@ -50,6 +50,11 @@ def test_the_phase_comes_from_the_name_and_spreads_over_the_interval() -> None:
     assert {int(p // 6) for p in phases} == set(range(10))
 
 
+def test_two_agents_with_one_configuration_start_the_same_probe_at_moments_of_their_own() -> None:
+    apart = [abs(phase(f"probe-{n}", 60.0, "one") - phase(f"probe-{n}", 60.0, "other")) for n in range(1000)]
+    assert sum(seconds < 1 for seconds in apart) < 60
+
+
 @given(st.text(min_size=1), st.floats(0.5, 86400), st.floats(0, 4e9))
 def test_the_next_start_lies_on_the_phase_counted_from_the_epoch(name: str, interval: float, now: float) -> None:
     wait = seconds_to_next_start(name, interval, now)

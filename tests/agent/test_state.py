@@ -38,6 +38,18 @@ async def test_a_restart_finds_the_latest_of_each_probe(tmp_path: Path) -> None:
     await again.close()
 
 
+async def test_an_agent_keeps_its_identity_as_long_as_its_state_and_shares_it_with_nobody(tmp_path: Path) -> None:
+    identities = []
+    for folder in (tmp_path / "one", tmp_path / "one", tmp_path / "other"):
+        state = State(folder)
+        await state.open()
+        identities.append(state.identity)
+        await state.close()
+    one, again, other = identities
+    assert one == again != other
+    assert one
+
+
 def test_a_record_is_the_run_it_was_made_of() -> None:
     assert decode(encode(OK)) == OK
     assert decode(encode(FAILED)) == FAILED
