@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agent.job import Job
+from agent.permissions.demand import demands
 from probes.core.context import Context, Shared
 from probes.core.contract import Failed, Stopped
 from probes.core.needs import Api
@@ -83,9 +84,8 @@ def scopes_for(tenant: Tenant, name: str, jobs: Iterable[Job]) -> tuple[str, ...
 
     One request can be for one API only. Where probes need two, it is Microsoft Graph: a refresh token is good for both.
     """
-    needed = [
-        need for job in jobs if job.tenant == name for need in job.probe.permissions(job.settings) if need.grant is GrantedAs.DELEGATED
-    ]
+    (demand,) = demands(jobs, {name: tenant})
+    needed = [need for need in demand.needs if need.grant is GrantedAs.DELEGATED]
     api = Api.GRAPH if any(need.api is Api.GRAPH for need in needed) or not needed else Api.EXCHANGE
     host = tenant.where.graph if api is Api.GRAPH else tenant.where.exchange
     return "openid", "offline_access", *sorted({f"https://{host}/{need.name}" for need in needed if need.api is api})

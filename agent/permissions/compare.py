@@ -33,10 +33,12 @@ def compared(demand: Demand, api: Api, grant: Grant, held: Collection[str]) -> C
     """Compare what a token holds (claim `roles`, or `scp` of a delegated one) with the need."""
     wanted = {need.name for need in demand.of(grant, api)}
     extra = set(held) - wanted - (SIGN_IN if grant is Grant.DELEGATED else frozenset())
-    return Comparison(api, grant, tuple(sorted(wanted - set(held))), tuple((name, _objection(demand, name)) for name in sorted(extra)))
+    return Comparison(
+        api, grant, tuple(sorted(wanted - set(held))), tuple((name, _objection(demand, grant, name)) for name in sorted(extra))
+    )
 
 
-def _objection(demand: Demand, name: str) -> str:
+def _objection(demand: Demand, grant: Grant, name: str) -> str:
     """Say why a permission is too much."""
     if name in {need.name for need in demand.narrowed(Scope.MAILBOXES)}:
         return "granted in Entra it reaches every mailbox; RBAC for Applications adds to that and takes nothing away"
@@ -44,4 +46,5 @@ def _objection(demand: Demand, name: str) -> str:
         return "is needed as an application permission only"
     if name in {need.name for need in demand.needs}:
         return "is needed as a delegated permission only"
-    return "no probe needs it"
+    wider = demand.wider(grant, name)
+    return f"{wider}, which is needed as well, covers it" if wider else "no probe needs it"

@@ -1,10 +1,10 @@
 """What the probes of a configuration need of each tenant, put together."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.job import Job
-from probes.core.needs import Api, Grant, Permission, Registration, Scope
+from probes.core.needs import WIDER, Api, Grant, Permission, Registration, Scope
 from probes.lib.tenant import Tenant
 
 
@@ -44,6 +44,11 @@ class Demand:
         """Return what Entra has to grant this way for this API."""
         return tuple(need for need in self.needs if need.in_entra and (need.grant, need.api) == (grant, api))
 
+    def wider(self, grant: Grant, name: str) -> str:
+        """Return the permission that is needed anyway and lets do all that this one does, or ""."""
+        covering = WIDER.get(name, frozenset())
+        return next((need.name for need in self.needs if need.grant is grant and need.name in covering), "")
+
     def narrowed(self, scope: Scope) -> tuple[Need, ...]:
         """Return the application permissions that are narrowed this way."""
         return tuple(need for need in self.needs if need.scope is scope and need.grant is Grant.APPLICATION)
@@ -60,10 +65,31 @@ def _demand(name: str, tenant: Tenant, jobs: tuple[Job, ...]) -> Demand:
     for job in jobs:
         for wanted in job.probe.permissions(job.settings):
             found.setdefault((wanted.grant, wanted.api, wanted.scope, wanted.name), []).append((job.name, wanted))
-    needs = tuple(_need(asked) for _, asked in sorted(found.items()))
+    needs = _fewest(tuple(_need(asked) for _, asked in sorted(found.items())))
     return Demand(
         name, tenant, needs, tuple(sorted(job.name for job in jobs if job.probe.tenant(job.settings))), _registration(jobs, needs)
     )
+
+
+def _fewest(needs: tuple[Need, ...]) -> tuple[Need, ...]:
+    """Leave out what a wider permission that is needed anyway covers, and let that one say whom it is for."""
+    return tuple(_with(need, needs) for need in needs if not any(_covers(wide, need) for wide in needs))
+
+
+def _covers(wide: Need, need: Need) -> bool:
+    """Say whether `need` is superfluous beside `wide`: one for some mailboxes or sites covers nothing elsewhere."""
+    if wide.name not in WIDER.get(need.name, ()) or (wide.grant, wide.api) != (need.grant, need.api):
+        return False
+    return wide.scope is Scope.TENANT or (
+        wide.scope is need.scope and set(need.targets) <= set(wide.targets) and bool(need.targets) == bool(wide.targets)
+    )
+
+
+def _with(wide: Need, needs: tuple[Need, ...]) -> Need:
+    """Add to a permission those that it covers."""
+    every = (wide, *(need for need in needs if _covers(wide, need)))
+    probes = _once(sorted(probe for need in every for probe in need.probes))
+    return replace(wide, probes=probes, whys=_once(why for need in every for why in need.whys), writes=any(need.writes for need in every))
 
 
 def _registration(jobs: tuple[Job, ...], needs: tuple[Need, ...]) -> Registration:

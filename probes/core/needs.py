@@ -43,6 +43,24 @@ class Api(StrEnum):
     """Office 365 Exchange Online."""
 
 
+WIDER: dict[str, frozenset[str]] = {
+    "Calendars.Read": frozenset({"Calendars.ReadWrite"}),
+    "Chat.Read": frozenset({"Chat.ReadWrite"}),
+    "Files.Read": frozenset({"Files.ReadWrite"}),
+    "Files.Read.All": frozenset({"Files.ReadWrite.All"}),
+    "Mail.Read": frozenset({"Mail.ReadWrite"}),
+    "Mail.ReadBasic": frozenset({"Mail.Read", "Mail.ReadWrite"}),
+    "Mail.ReadBasic.All": frozenset({"Mail.Read", "Mail.ReadWrite"}),
+    "OnlineMeetings.Read": frozenset({"OnlineMeetings.ReadWrite"}),
+    "OnlineMeetings.Read.All": frozenset({"OnlineMeetings.ReadWrite.All"}),
+    "Sites.Read.All": frozenset({"Sites.ReadWrite.All"}),
+}
+"""Permissions of Graph that let an application do all that a narrower one does, by its name.
+
+Source: the permissions of each operation, learn.microsoft.com/graph/permissions-reference.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Permission:
     """One least permission that a probe needs. `name` is as Microsoft spells it; `why` says in a few words what it is for.

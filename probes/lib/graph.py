@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from probes.core.context import Context
 from probes.core.contract import Failed, Measurement
-from probes.core.needs import Grant, Permission, Scope, Service
+from probes.core.needs import WIDER, Grant, Permission, Scope, Service
 from probes.core.reasons import Reason
 from probes.lib.bounded_json import TooManyError, loads
 from probes.lib.graph_error import forget, is_worth_another, stopped_by, tell
@@ -225,13 +225,13 @@ async def sign_in(ctx: Context, tenant: Tenant, needs: Iterable[Permission], *, 
 
 
 def note_missing(ctx: Context, token: Token, needed: Iterable[Permission]) -> None:
-    """Note which of the least permissions a token lacks. A wider one may do as well, so that only a refusal makes evidence of it.
+    """Note which of the least permissions a token lacks. One that we do not know for wider may do as well: only a refusal makes evidence.
 
     What was consented to in one team alone stands in no token.
     """
     grant, has = (Grant.DELEGATED, token.scopes) if token.scopes else (Grant.APPLICATION, token.roles)
-    missing = [one.name for one in needed if one.grant is grant and one.scope is not Scope.TEAM and one.name not in has]
-    ctx.lacking = " ".join(missing)
+    in_token = [one.name for one in needed if one.grant is grant and one.scope is not Scope.TEAM]
+    ctx.lacking = " ".join(name for name in in_token if has.isdisjoint({name, *WIDER.get(name, ())}))
 
 
 def segment(text: str) -> str:

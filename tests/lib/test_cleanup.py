@@ -96,8 +96,12 @@ async def test_nothing_is_made_where_the_ledger_cannot_be_written_and_what_stood
 async def test_who_may_not_remove_something_is_told_which_permissions_are_missing(reason: Reason, told: str | None) -> None:
     ctx = context()
     ctx.lacking = "Files.ReadWrite.All"
-    async with cleanup(ctx):
+
+    async def remove() -> None:
         raise Failed(reason, "refused")
+
+    async with cleanup(ctx):
+        await remove()
     assert ctx.evidence_found.get("missing_permissions") == told
 
 

@@ -241,18 +241,21 @@ async def test_a_refused_token_is_not_used_again_unless_another_would_fare_no_be
 @pytest.mark.parametrize(
     ("claims", "missing"),
     [
-        ({"roles": ["Mail.Send"]}, ""),
-        ({"roles": ["Mail.Read"]}, "Mail.Send"),
-        ({}, "Mail.Send"),
+        ({"roles": ["Mail.Read", "Mail.Send"]}, ""),
+        ({"roles": ["Mail.ReadWrite", "Mail.Send"]}, ""),
+        ({"roles": ["Mail.ReadWrite"]}, "Mail.Send"),
+        ({"roles": ["Mail.ReadBasic.All", "Mail.Send"]}, "Mail.Read"),
+        ({}, "Mail.Read Mail.Send"),
         ({"scp": "Chat.Create"}, "ChatMessage.Send"),
         ({"scp": "ChatMessage.Send Chat.Create"}, ""),
     ],
-    ids=["has it", "has another", "has none", "a person has another", "a person has it"],
+    ids=["has it", "has a wider one", "has another", "has a narrower one", "has none", "a person has another", "a person has it"],
 )
 def test_least_permissions_that_a_token_lacks_are_noted(claims: dict[str, Any], missing: str) -> None:
     ctx = context(shared(tenant_at("graph.microsoft.com")))
     in_one_team = Permission("TeamMember.Read.Group", "look", scope=Scope.TEAM, targets=("its id",))
-    needed = (Permission("Mail.Send", "send"), Permission("ChatMessage.Send", "post", Grant.DELEGATED), in_one_team)
+    mail = (Permission("Mail.Read", "read"), Permission("Mail.Send", "send"))
+    needed = (*mail, Permission("ChatMessage.Send", "post", Grant.DELEGATED), in_one_team)
     note_missing(ctx, token(**claims), needed)
     assert (ctx.lacking, ctx.evidence_found) == (missing, {})
 

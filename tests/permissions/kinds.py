@@ -22,6 +22,10 @@ class Watched(Settings):
     """Whether a site is written to."""
     redirects: tuple[str, ...] = ()
     """Redirect URIs that have to be registered."""
+    needs: str = ""
+    """A permission, of a kind that needs any."""
+    grant: Grant = Grant.APPLICATION
+    scope: Scope = Scope.TENANT
 
 
 async def _run(ctx: Context, settings: Watched) -> None:
@@ -52,7 +56,12 @@ def _chat(settings: Watched) -> tuple[Permission, ...]:
     )
 
 
+def _any(settings: Watched) -> tuple[Permission, ...]:
+    return (Permission(settings.needs, f"has {settings.needs}", settings.grant, settings.scope, targets=settings.at),)
+
+
 KINDS = {
+    "any": _probe(_any),
     "health": _probe(lambda _: (Permission("ServiceHealth.Read.All", "reads the state of services"),)),
     "tenant": _probe(lambda _: (Permission("Organization.Read.All", "reads the organization"),)),
     "token": _probe(lambda _: ()),
