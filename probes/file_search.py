@@ -60,7 +60,7 @@ not published. A search that fails ends the run; to have both told at any time, 
 """
 
 import re
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -69,7 +69,7 @@ from probes.core.context import Context
 from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Settings, Workload, always
 from probes.core.needs import Cost, Permission, Service
 from probes.core.reasons import Reason
-from probes.lib.drives import Drive, DrivePlace, door, drive_at
+from probes.lib.drives import Drive, DrivePlace, door, drive_at, known_by
 from probes.lib.file_names import FileName
 from probes.lib.graph import MEASUREMENTS
 from probes.lib.search import IN_DRIVE_UNITS, MOST_PAGES, PAGE_HITS, Hit, Hits, everywhere, in_drive, look
@@ -121,21 +121,26 @@ async def run(ctx: Context, settings: FileSearch) -> None:
         drive = await drive_at(graph, settings.drive)
     if "drive" in settings.through:
         with ctx.step("drive_search"):
-            await _found(ctx, settings, "drive", in_drive(graph, drive, settings.words or settings.document), drive)
+            hits = in_drive(graph, drive, settings.words or settings.document)
+            await _found(ctx, settings, "drive", hits, drive, known_by(ctx, settings.drive))
     if "query" in settings.through:
         with ctx.step("query"):
             text = settings.words or f'filename:"{settings.document}"'
-            await _found(ctx, settings, "query", everywhere(graph, text, settings.region or "", private=settings.private_content), drive)
+            hits = everywhere(graph, text, settings.region or "", private=settings.private_content)
+            await _found(ctx, settings, "query", hits, drive, nullcontext())
 
 
-async def _found(ctx: Context, settings: FileSearch, api: Api, pages: Hits, drive: Drive) -> None:
+async def _found(  # noqa: PLR0917 - who looks for what, and where
+    ctx: Context, settings: FileSearch, api: Api, pages: Hits, drive: Drive, asking: AbstractContextManager[None]
+) -> None:
     """See that the document is among enough hits.
 
     Raises:
         Failed: MISSING_HIT where it is not.
 
     """
-    seen = await look(pages, lambda hit: _is_ours(hit, settings, drive), settings.expect_hits)
+    with asking:
+        seen = await look(pages, lambda hit: _is_ours(hit, settings, drive), settings.expect_hits)
     ctx.measure("hits", seen.hits, api)
     if not seen.rank:
         among = f"{settings.document} is not among {seen.hits} hits"

@@ -40,7 +40,7 @@ from probes.core.contract import Failed, Layer, Place, Probe, Settings, Workload
 from probes.core.needs import Cost, Permission, Service
 from probes.core.reasons import Reason
 from probes.lib.graph import MEASUREMENTS, call, sign_in, text_in
-from probes.lib.hints import hinting
+from probes.lib.known import named
 from probes.lib.teams import member
 from probes.lib.tenant import Guid, tenant_of
 
@@ -69,7 +69,7 @@ async def run(ctx: Context, settings: TeamsChatCreate) -> None:
         token = await sign_in(ctx, tenant, _NEEDS)
     with ctx.step("create"):
         body = {"chatType": "oneOnOne", "members": [member(tenant, user, "owner") for user in settings.users]}
-        with hinting({Reason.NOT_FOUND: "`users` must be object ids of users who may use Teams"}):
+        with named(ctx, "users", *sorted(settings.users), hint="`users` must be object ids of users who may use Teams"):
             answer = await call(ctx, tenant, token, Service.TEAMS, "POST", "/chats", body=body, accept=(200, 201))
         _judge(ctx, answer.data, settings)
 

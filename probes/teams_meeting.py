@@ -60,7 +60,7 @@ OnlineMeetings.ReadWrite, and makes three calls a run and opens the link.
 """
 
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any
 
 from pydantic import AfterValidator
@@ -74,8 +74,8 @@ from probes.core.reasons import Reason
 from probes.lib.cleanup import CLEANUP, cleanup, clear_each, complete, creating, strike
 from probes.lib.entitled import entitled
 from probes.lib.graph import MEASUREMENTS, call, segment, sign_in, text_in, written
-from probes.lib.hints import hinting
 from probes.lib.join import follow, link_of
+from probes.lib.known import named
 from probes.lib.sign_in import SignInHost
 from probes.lib.tenant import GUID, Tenant, tenant_of
 from probes.lib.tokens import Token, token_for
@@ -91,7 +91,7 @@ _NO_POLICY = (
     "no application access policy of Teams lets the application act for this organiser: New-CsApplicationAccessPolicy and"
     " Grant-CsApplicationAccessPolicy make one, as `fogbell permissions` shows, and it takes up to 30 minutes"
 )
-_UNKNOWN = {Reason.NOT_FOUND: "is organiser the object id of a user of this tenant?"}
+_UNKNOWN = "`organiser` must be the object id of a user of this tenant"
 _NOT_ALLOWED = "Teams does not let this user make meetings"
 
 
@@ -117,7 +117,7 @@ async def run(ctx: Context, settings: TeamsMeeting) -> None:
     tenant = tenant_of(ctx)
     with ctx.step("token"):
         token = await sign_in(ctx, tenant, _needs(settings), delegated=settings.organiser == ME)
-    with _allowed(token, settings.organiser), ctx.step("create"):
+    with _there(ctx, settings.organiser), _allowed(token, settings.organiser), ctx.step("create"):
         async with creating(ctx, "meeting", organiser=settings.organiser) as artefact:
             made = await _create(ctx, tenant, token, artefact)
         artefact = await complete(ctx, artefact, meeting=str(made["id"]))
@@ -137,6 +137,11 @@ def subject_of(probe: str, tag: str) -> str:
     return f"Test meeting of Fogbell [{tag}], which checks that Teams works (probe {probe}); it is removed by itself"
 
 
+def _there(ctx: Context, organiser: str) -> AbstractContextManager[None]:
+    """Tell an organiser who was named wrongly from one who is gone; a person who has signed in is there."""
+    return nullcontext() if organiser == ME else named(ctx, "organiser", organiser, hint=_UNKNOWN)
+
+
 def _allowed(token: Token, organiser: str) -> AbstractContextManager[None]:
     """Tell a missing right that is no permission from a missing permission."""
     return entitled(token, _OWN, NOT_ENTITLED, _NOT_ALLOWED) if organiser == ME else entitled(token, _ALL, ACCESS_POLICY, _NO_POLICY)
@@ -152,8 +157,7 @@ async def _create(ctx: Context, tenant: Tenant, token: Token, artefact: Artefact
         "subject": subject_of(ctx.probe, artefact.id),
     }
     path = f"{_meetings(artefact)}/createOrGet"
-    with hinting({} if artefact.fact("organiser") == ME else _UNKNOWN):
-        answer = await call(ctx, tenant, token, Service.MEETINGS, "POST", path, body=body, accept=(200, 201))
+    answer = await call(ctx, tenant, token, Service.MEETINGS, "POST", path, body=body, accept=(200, 201))
     text_in(answer.data, "id", "the answer is no meeting with an id")
     made: dict[str, Any] = answer.data
     return made

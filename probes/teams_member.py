@@ -55,7 +55,7 @@ from probes.core.needs import Cost, Permission, Scope, Service
 from probes.core.reasons import Reason
 from probes.lib.cleanup import CLEANUP, cleanup, clear_each, complete, creating, is_settled, strike
 from probes.lib.graph import MEASUREMENTS, QUEUE, call, pages, segment, sign_in, text_in
-from probes.lib.hints import hinting
+from probes.lib.known import named
 from probes.lib.teams import UNKNOWN_TEAM, UNKNOWN_USER, member
 from probes.lib.tenant import GUID, Guid, Tenant, tenant_of
 from probes.lib.tokens import Token
@@ -162,7 +162,7 @@ async def _absent(ctx: Context, roster: Roster) -> None:
     """See that the user is not in the team. One whom an earlier run of this probe left is taken out; for another's a moment is waited."""
     began = perf_counter()
     until = began + min(_PATIENCE, (ctx.deadline - began) / 3)
-    while (found := await _find(ctx, roster)) is not None:
+    while (found := await _look(ctx, roster)) is not None:
         if _is_owner(found):
             raise Failed(Reason.APP_CONFIG, "the user is an owner of the team; the probe needs a user who is not in the team")
         left = _left_over(ctx, roster)
@@ -194,7 +194,7 @@ async def _pause(ctx: Context, seconds: float) -> None:
 async def _add(ctx: Context, roster: Roster) -> str:
     """Add the user, and return what Graph calls the membership. It answers the same for somebody who is in the team already."""
     body = member(roster.tenant, roster.user)
-    with hinting(UNKNOWN_USER):
+    with named(ctx, "user", roster.user, hint=UNKNOWN_USER):
         answer = await call(ctx, roster.tenant, roster.token, Service.TEAMS, "POST", roster.path, body=body, accept=(200, 201))
     wrong = "the answer is not the membership of this user"
     if text_in(answer.data, "userId", wrong).lower() != roster.user:
@@ -205,7 +205,7 @@ async def _add(ctx: Context, roster: Roster) -> str:
 async def _seen(ctx: Context, roster: Roster) -> None:
     """Look until the user is among the members."""
     began, looks = perf_counter(), 1
-    while await _find(ctx, roster) is None:
+    while await _look(ctx, roster) is None:
         now = perf_counter()
         pause = max(PACE_SECONDS, _SLOWER * (now - began))
         if now + pause > ctx.deadline - _reserve(ctx):
@@ -215,11 +215,16 @@ async def _seen(ctx: Context, roster: Roster) -> None:
     ctx.evidence("looks", looks)
 
 
+async def _look(ctx: Context, roster: Roster) -> Mapping[str, Any] | None:
+    """Look for the user in the team of the settings; what is on the ledger may be of another."""
+    with named(ctx, "team", roster.team, hint=UNKNOWN_TEAM):
+        return await _find(ctx, roster)
+
+
 async def _find(ctx: Context, roster: Roster) -> Mapping[str, Any] | None:
     """Return the user's membership, or None where the user is not in the team."""
     query = (("$filter", f"(microsoft.graph.aadUserConversationMember/userId eq '{roster.user}')"),)
-    with hinting(UNKNOWN_TEAM):
-        found = await pages(ctx, roster.tenant, roster.token, Service.TEAMS, roster.path, query=query)
+    found = await pages(ctx, roster.tenant, roster.token, Service.TEAMS, roster.path, query=query)
     theirs = next((one for one in found if str(one.get("userId")).lower() == roster.user), None)
     if theirs is not None:
         text_in(theirs, "id", "the user's membership has no id")

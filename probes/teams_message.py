@@ -60,7 +60,7 @@ from probes.core.reasons import Reason
 from probes.lib.cleanup import CLEANUP, cleanup, clear_each, complete, creating, is_settled, strike
 from probes.lib.entitled import entitled
 from probes.lib.graph import MEASUREMENTS, Answer, call, pages, segment, sign_in, text_in
-from probes.lib.hints import hinting
+from probes.lib.known import named
 from probes.lib.tenant import Tenant, tenant_of
 from probes.lib.tokens import Token, token_for
 
@@ -71,7 +71,7 @@ _NEEDS = (
     Permission(_WRITE, "read it back and delete it", Grant.DELEGATED),
 )
 _NOT_ENTITLED = "the probe user is no member of the chat, or Teams does not let this user write there"
-_UNKNOWN_CHAT = {Reason.NOT_FOUND: "`chat` must be the id of a chat that is still there"}
+_UNKNOWN_CHAT = "`chat` must be the id of a chat that is still there"
 _SKEW = 86_400.0
 # Seconds by which our clock may have been ahead of Teams' when the message was sent.
 _LARGEST_PAGE = "50"
@@ -95,7 +95,8 @@ async def run(ctx: Context, settings: TeamsMessage) -> None:
     tenant = tenant_of(ctx)
     with ctx.step("token"):
         token = await sign_in(ctx, tenant, _NEEDS, delegated=True)
-    with hinting(_UNKNOWN_CHAT), entitled(token, _SEND, NOT_ENTITLED, _NOT_ENTITLED), ctx.step("send"):
+    unknown = named(ctx, "chat", settings.chat, hint=_UNKNOWN_CHAT)
+    with unknown, entitled(token, _SEND, NOT_ENTITLED, _NOT_ENTITLED), ctx.step("send"):
         async with creating(ctx, "message", chat=settings.chat) as artefact:
             text = text_of(ctx.probe, artefact.id)
             message = await _send(ctx, tenant, token, settings.chat, text)

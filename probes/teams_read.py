@@ -44,6 +44,7 @@ of respect for the terms it runs every 15 minutes, and more often than every 5 o
 Teams and 1 of presence.
 """
 
+from contextlib import nullcontext
 from typing import Any, Literal, Self
 
 from pydantic import model_validator
@@ -53,7 +54,7 @@ from probes.core.contract import Failed, Layer, Measurement, Place, Probe, Setti
 from probes.core.needs import Cost, Permission, Scope, Service
 from probes.core.reasons import Reason
 from probes.lib.graph import MEASUREMENTS, call, pages, segment, sign_in, text_in
-from probes.lib.hints import hinting
+from probes.lib.known import named, remember
 from probes.lib.teams import UNKNOWN_TEAM, UNKNOWN_USER
 from probes.lib.tenant import Guid, Tenant, tenant_of
 from probes.lib.tokens import Token
@@ -90,7 +91,8 @@ async def run(ctx: Context, settings: TeamsRead) -> None:
         with ctx.step("teams"):
             team = await _teams(ctx, tenant, token, settings)
     if "channels" in settings.parts:
-        with ctx.step("channels"):
+        asked = nullcontext() if settings.team is None else named(ctx, "team", team, hint=UNKNOWN_TEAM)
+        with asked, ctx.step("channels"):
             await _channels(ctx, tenant, token, team)
     if "presence" in settings.parts:
         with ctx.step("presence"):
@@ -99,14 +101,17 @@ async def run(ctx: Context, settings: TeamsRead) -> None:
 
 async def _teams(ctx: Context, tenant: Tenant, token: Token, settings: TeamsRead) -> str:
     """List the teams, and return the one to go on with."""
-    with hinting(UNKNOWN_USER):
+    with named(ctx, "user", settings.user, hint=UNKNOWN_USER):
         joined = await pages(ctx, tenant, token, Service.TEAMS, f"/users/{settings.user}/joinedTeams")
     ids = [_id(team) for team in joined]
     ctx.measure("teams", len(ids))
-    if not ids:
-        raise Failed(Reason.NOT_FOUND, "the user is in no team; `user` must be in one at least")
-    if settings.team is not None and settings.team not in ids:
-        raise Failed(Reason.NOT_FOUND, f"the user is in {len(ids)} teams, and {settings.team} is none of them")
+    with named(ctx, "user" if settings.team is None else "team", settings.user, settings.team or "any"):
+        if not ids:
+            raise Failed(Reason.NOT_FOUND, "the user is in no team; `user` must be in one at least")
+        if settings.team is not None and settings.team not in ids:
+            raise Failed(Reason.NOT_FOUND, f"the user is in {len(ids)} teams, and {settings.team} is none of them")
+    if settings.team is not None:
+        remember(ctx, ctx.tenant, "team", settings.team)
     return settings.team or ids[0]
 
 
@@ -114,15 +119,14 @@ async def _channels(ctx: Context, tenant: Tenant, token: Token, team: str) -> No
     ctx.evidence("team", team)
     # With everything else of a channel Graph would look up its mail address, which takes long.
     query = (("$select", "id,displayName"),)
-    with hinting(UNKNOWN_TEAM):
-        channels = await pages(ctx, tenant, token, Service.TEAMS, f"/teams/{segment(team)}/channels", query=query)
+    channels = await pages(ctx, tenant, token, Service.TEAMS, f"/teams/{segment(team)}/channels", query=query)
     ctx.measure("channels", len([_id(channel) for channel in channels]))
     if not channels:
         raise Failed(Reason.CONTENT_MISMATCH, "the team has no channel, and every team has one")
 
 
 async def _presence(ctx: Context, tenant: Tenant, token: Token, user: str) -> None:
-    with hinting(UNKNOWN_USER):
+    with named(ctx, "user", user, hint=UNKNOWN_USER):
         answer = await call(ctx, tenant, token, Service.PRESENCE, "GET", f"/users/{user}/presence")
     found = answer.data if isinstance(answer.data, dict) else {}
     if str(found.get("id")).lower() != user or not isinstance(found.get("availability"), str):

@@ -4,6 +4,7 @@ The bytes come from another host, by an address that is a key itself (`probes.li
 which opens the file to whoever has it, goes into no evidence and no message.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any, Self
@@ -18,6 +19,7 @@ from probes.core.needs import Permission, Service
 from probes.core.reasons import Reason
 from probes.lib.graph import Answer, address, call, segment, sign_in, text_in
 from probes.lib.hints import hinting
+from probes.lib.known import named
 from probes.lib.tenant import Tenant, tenant_of
 from probes.lib.tokens import Token
 from probes.lib.url import HttpUrl, Url, join, keys_in, parse
@@ -36,7 +38,11 @@ _ELSEWHERE = (".svc.ms",)
 # Hosts of files besides those of SharePoint itself (Microsoft's endpoint list, set 39).
 _LARGEST = 1 << 48
 # Bytes of a file: SharePoint takes 250 GB.
-_UNGRANTED = "Sites.Selected opens a site only once that site is granted to the application; fogbell permissions prints how"
+_REFUSED = {
+    Reason.PERMISSION: "Sites.Selected opens a site only once that site is granted to the application; fogbell permissions prints how"
+}
+_NO_SITE = frozenset({Reason.NOT_FOUND, Reason.HTTP_4XX})
+# A host that is no tenant's own is refused with 400.
 _DELETED = {Reason.NOT_FOUND: "the file was there a moment ago, and somebody has deleted it"}
 
 
@@ -109,26 +115,37 @@ async def site_at(door: Door, url: str) -> str:
     """Return the id of the site that people open at `url`.
 
     Raises:
-        Failed: NOT_FOUND, PERMISSION where the application was not granted this site, or as `call`.
+        Failed: APP_CONFIG, NOT_FOUND as `named`, PERMISSION where the application was not granted this site, or as `call`.
         Inconclusive: as `call`.
 
     """
     parts = urlsplit(url)
     below = "/".join(map(segment, parts.path.strip("/").split("/")))
     place = f"/sites/{segment(parts.netloc)}" + (f":/{below}" if below else "")
-    with hinting({Reason.NOT_FOUND: f"there is no site {url}", Reason.PERMISSION: _UNGRANTED}):
+    with named(door.ctx, "site", url, hint=f"there is no site {url}", signs=_NO_SITE), hinting(_REFUSED):
         return _id(await door.ask("GET", place, query=(("$select", "id,webUrl"),)))
 
 
 async def drive_of_site(door: Door, site: str) -> Drive:
-    """Return the library that a site shows as Documents."""
-    with hinting({Reason.PERMISSION: _UNGRANTED}):
+    """Return the library that a site shows as Documents.
+
+    Raises:
+        Failed, Inconclusive: as `site_at`.
+
+    """
+    with named(door.ctx, "site", site, hint="the site has no library"), hinting(_REFUSED):
         return await _drive(door, f"/sites/{segment(site)}/drive")
 
 
 async def drive_of_user(door: Door, user: str) -> Drive:
-    """Return somebody's OneDrive."""
-    with hinting({Reason.NOT_FOUND: "there is no such user, or the OneDrive was never opened, or has no licence"}):
+    """Return somebody's OneDrive.
+
+    Raises:
+        Failed: APP_CONFIG, NOT_FOUND as `named`, or as `call`.
+        Inconclusive: as `call`.
+
+    """
+    with named(door.ctx, "user", user, hint="there is no such user, or the OneDrive was never opened, or has no licence"):
         return await _drive(door, f"/users/{segment(user)}/drive")
 
 
@@ -153,7 +170,7 @@ async def drive_at(door: Door, place: DrivePlace) -> Drive:
     """Find a drive, within an open step; one that is named by its id is not asked for.
 
     Raises:
-        Failed: NOT_FOUND, PERMISSION, or as `call`.
+        Failed: APP_CONFIG, NOT_FOUND as `named`, PERMISSION, or as `call`.
         Inconclusive: as `call`.
 
     """
@@ -162,6 +179,11 @@ async def drive_at(door: Door, place: DrivePlace) -> Drive:
     if place.user is not None:
         return await drive_of_user(door, place.user)
     return Drive(segment(place.id or ""), "")
+
+
+def known_by(ctx: Context, place: DrivePlace) -> AbstractContextManager[None]:
+    """Make the first call to a drive within the block: only there one that is named by its id may turn out not to be."""
+    return nullcontext() if place.id is None else named(ctx, "drive", place.id, hint="there is no drive of this id")
 
 
 async def item_at(door: Door, drive: Drive, path: str) -> Item:

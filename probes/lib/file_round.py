@@ -15,6 +15,7 @@ from probes.lib.cleanup import CLEANUP, clear_each, is_settled
 from probes.lib.drives import Door, Drive, Item, door, item_again, item_at, kept_drive, place_of, put, remove
 from probes.lib.file_names import FilePath
 from probes.lib.graph import MEASUREMENTS as OF_GRAPH
+from probes.lib.known import named
 from probes.lib.marked_file import Marked, marked, read_marked
 from probes.lib.quick_xor import quick_xor_hash
 from probes.lib.storage import Bytes, Limits, content_of, download
@@ -84,13 +85,14 @@ async def check_file(door: Door, drive: Drive, settings: FileSettings) -> None:
     """Read a file as people do, and see that what came is what is there: the steps metadata, redirect, download, verify.
 
     Raises:
-        Failed: NOT_FOUND, CONTENT_MISMATCH, or as `place_of` and `download`.
+        Failed: APP_CONFIG, NOT_FOUND as `named`, CONTENT_MISMATCH, or as `place_of` and `download`.
         Inconclusive: as those.
 
     """
     ctx, least = door.ctx, settings.min_bytes_per_second
     with ctx.step("metadata"):
-        item = await item_at(door, drive, settings.path)
+        with named(ctx, "path", drive.key, settings.path):
+            item = await item_at(door, drive, settings.path)
         ctx.measure("file_bytes", item.size)
         if item.size > settings.limit_bytes:
             raise Failed(Reason.CONTENT_MISMATCH, f"the file has {item.size} bytes, more than `limit_bytes` allows")

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from probes.core.reasons import Reason
 from probes.lib.tenant import Tenant
 
-UNKNOWN_USER = {Reason.NOT_FOUND: "`user` must be the object id of somebody who may use Teams"}
-UNKNOWN_TEAM = {Reason.NOT_FOUND: "`team` must be the id of a team that still exists"}
+UNKNOWN_USER = "`user` must be the object id of somebody who may use Teams"
+UNKNOWN_TEAM = "`team` must be the id of a team that still exists"
 """What it means that something is not there: a wrong id is more often the cause than something that vanished."""
 MEMBER = "#microsoft.graph.aadUserConversationMember"
 """Type of a member of a team or chat who has an account in Entra."""

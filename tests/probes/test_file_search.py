@@ -159,7 +159,6 @@ FAILURES: list[Any] = [
     pytest.param(wrong(Http((403,))), {"through": ["query"]}, "query", Reason.PERMISSION, id="refused"),
     pytest.param(wrong(Http((400,))), {"through": ["query"]}, "query", Reason.HTTP_4XX, id="another mistake than the region"),
     pytest.param(wrong(Http((401,))), {}, "drive_search", Reason.TOKEN_REJECTED, id="token rejected"),
-    pytest.param(wrong(Http((404,)), "drive"), {}, "drive", Reason.NOT_FOUND, id="no drive"),
     pytest.param(wrong(Http((503,)), "site"), {}, "drive", Reason.HTTP_5XX, id="sites are down"),
     pytest.param(wrong(Tcp("reset")), {}, "drive_search", Reason.CONNECTION_RESET, id="reset"),
     pytest.param(wrong(Drip()), {"deadline": 0.8}, "drive_search", Reason.TIMEOUT, id="never an answer"),
@@ -168,9 +167,9 @@ FAILURES: list[Any] = [
     pytest.param(None, {"document": "nobody-wrote-this.txt"}, "drive_search", Reason.MISSING_HIT, id="not there"),
     pytest.param(None, {"expect_hits": 2}, "drive_search", Reason.MISSING_HIT, id="fewer hits"),
     pytest.param(None, {"expect_hits": 2, "through": ["query"]}, "query", Reason.MISSING_HIT, id="fewer hits anywhere"),
-    pytest.param(None, {"drive": {"site": f"{SITE['site']}X"}}, "drive", Reason.NOT_FOUND, id="no site"),
-    pytest.param(None, {"drive": {"user": "nobody@contoso.example"}}, "drive", Reason.NOT_FOUND, id="no person"),
-    pytest.param(None, {"drive": {"id": "b!nothing"}}, "drive_search", Reason.NOT_FOUND, id="no such drive"),
+    pytest.param(None, {"drive": {"site": f"{SITE['site']}X"}}, "drive", Reason.APP_CONFIG, id="no site"),
+    pytest.param(None, {"drive": {"user": "nobody@contoso.example"}}, "drive", Reason.APP_CONFIG, id="no person"),
+    pytest.param(None, {"drive": {"id": "b!nothing"}}, "drive_search", Reason.APP_CONFIG, id="no such drive"),
 ]
 
 
@@ -183,6 +182,36 @@ async def test_each_way_to_fail_has_its_step_and_reason(
         here.world.faults.set(fault)
     run = await here.run(**settings)
     assert (run.outcome, run.failed_step, run.reason) == (Outcome.FAILED, step, reason)
+
+
+@on_one_loop
+@pytest.mark.parametrize(
+    ("how", "operation", "step"),
+    [("site", "site", "drive"), ("site", "drive", "drive"), ("user", "drive", "drive"), ("id", "search", "drive_search")],
+    ids=["site", "library", "person", "drive"],
+)
+async def test_a_drive_that_was_there_before_is_missing_and_no_fault_of_the_settings(
+    how: str, operation: str, step: str, here: Here
+) -> None:
+    agent, person = among(here.tenant), here.world.people[0]
+    named = {"site": SITE["site"], "user": person.upn, "id": here.world.of(Sites).probe_drive.id}[how]
+    here.put("harbour.txt", whose=person.id if how == "user" else "")
+    settings: dict[str, Any] = {"drive": {how: named}, "document": "harbour.txt", "through": ["drive"], "shared": agent}
+    reasons = []
+    for fault in (wrong(Http((404,)), operation), None, wrong(Http((404,)), operation)):
+        here.world.faults.set(*([fault] if fault else []))
+        run = await here.run(**settings)
+        reasons.append((run.failed_step, run.reason))
+    assert reasons == [(step, Reason.APP_CONFIG), ("", None), (step, Reason.NOT_FOUND)]
+
+
+@on_one_loop
+async def test_a_drive_that_answered_without_the_document_was_there(here: Here) -> None:
+    agent, drive = among(here.tenant), {"id": here.world.of(Sites).probe_drive.id}
+    first = await here.run(shared=agent, drive=drive, document="nobody-wrote-this.txt", through=["drive"])
+    here.world.faults.set(wrong(Http((404,))))
+    second = await here.run(shared=agent, drive=drive, document="nobody-wrote-this.txt", through=["drive"])
+    assert (first.reason, second.reason) == (Reason.MISSING_HIT, Reason.NOT_FOUND)
 
 
 @on_one_loop

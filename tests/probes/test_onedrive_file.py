@@ -39,7 +39,7 @@ def full(files: Files) -> None:
 Way = tuple[Callable[[Files], None], dict[str, Any], Outcome, str, Reason, str]
 F, INC, R = Outcome.FAILED, Outcome.INCONCLUSIVE, Reason
 WAYS: dict[str, Way] = {
-    "nobody": (lambda _: None, {"user": "nobody@contoso.example"}, F, "drive", R.NOT_FOUND, "ResourceNotFound"),
+    "nobody": (lambda _: None, {"user": "nobody@contoso.example"}, F, "drive", R.APP_CONFIG, "ResourceNotFound"),
     "a site's permission": (lambda files: files.grant("Sites.Selected"), {}, F, "drive", R.PERMISSION, "accessDenied"),
     "throttled": (lambda files: files.fail(Http((429,), 120)), {}, INC, "token", R.THROTTLED, ""),
     "read only": (lambda files: files.grant("Files.Read.All"), {}, F, "upload", R.PERMISSION, "accessDenied"),
@@ -68,7 +68,19 @@ async def test_each_way_to_fail_has_its_step_and_reason(way: Way, files: Files) 
 
 
 async def test_the_message_says_what_a_missing_drive_may_mean(files: Files) -> None:
-    assert "never opened, or has no licence" in (await files.run(user="nobody@contoso.example")).message
+    message = (await files.run(user="nobody@contoso.example")).message
+    assert all(words in message for words in ("never opened, or has no licence", "`user` is right, so look for the mistake there first"))
+
+
+@pytest.mark.parametrize(("operation", "step"), [("drive", "drive"), ("file_metadata", "metadata")])
+async def test_what_was_there_before_is_missing_and_no_fault_of_the_settings(operation: str, step: str, files: Files) -> None:
+    files.fail(Http((404,)), operations=[operation])
+    never = await files.run()
+    files.world.faults.set()
+    assert (await files.run()).message == ""
+    files.fail(Http((404,)), operations=[operation])
+    no_longer = await files.run()
+    assert [(run.failed_step, run.reason) for run in (never, no_longer)] == [(step, R.APP_CONFIG), (step, R.NOT_FOUND)]
 
 
 async def test_a_run_that_is_killed_in_the_middle_leaves_nothing_once_the_probe_is_gone(files: Files) -> None:

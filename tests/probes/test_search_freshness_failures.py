@@ -62,6 +62,26 @@ async def test_each_way_to_fail_has_its_step_and_reason(effect: Effect, operatio
 
 
 @on_one_loop
+@pytest.mark.parametrize(
+    ("drive", "operation"),
+    [(SITE, "site"), (SITE, "drive"), ({"user": "adele@contoso.example"}, "drive")],
+    ids=["site", "library", "person"],
+)
+async def test_what_has_never_answered_is_a_fault_of_the_settings_and_what_has_is_missing(
+    drive: dict[str, str], operation: str, here: Here
+) -> None:
+    agent = here.agent()
+    here.wrong(Http((404,)), operation)
+    never = await here.run(shared=agent, drive=drive)
+    here.world.faults.set()
+    assert (await here.run(shared=agent, drive=drive)).message == ""
+    here.wrong(Http((404,)), operation)
+    no_longer = await here.run(shared=agent, drive=drive)
+    assert [(run.failed_step, run.reason) for run in (never, no_longer)] == [("drive", Reason.APP_CONFIG), ("drive", Reason.NOT_FOUND)]
+    assert "is right, so look for the mistake there first" in never.message
+
+
+@on_one_loop
 @pytest.mark.parametrize(("how", "code"), [("locked", "lockMismatch"), ("full", "quotaLimitReached")])
 async def test_a_lock_and_a_full_drive_are_told_by_their_codes(how: str, code: str, here: Here) -> None:
     item = here.put("\n".join((*FIRST, "")))

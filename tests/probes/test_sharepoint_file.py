@@ -96,12 +96,10 @@ R = Reason
 FILES, GRAPH = ["files"], ["graph"]
 Way = tuple[Callable[[Files], None], dict[str, Any], Outcome, str, Reason, str]
 READING: dict[str, Way] = {
-    "no such site": (well, {"site": f"{SITE}X"}, F, "site", R.NOT_FOUND, "itemNotFound"),
     "site not granted": (no_rights, {}, F, "site", R.PERMISSION, "accessDenied"),
     "no permission at all": (lambda files: files.grant("User.Read.All"), {}, F, "site", R.PERMISSION, "accessDenied"),
     "token refused": (fails(401, hosts=GRAPH), {}, F, "site", R.TOKEN_REJECTED, "InvalidAuthenticationToken"),
     "drive fails": (fails(500, operations=["drive"]), {}, F, "drive", R.HTTP_5XX, "InternalServerError"),
-    "file not placed": (well, {"path": "probe/none.bin"}, F, "metadata", R.NOT_FOUND, "itemNotFound"),
     "a folder": (well, {"path": "probe"}, F, "metadata", R.CONTENT_MISMATCH, ""),
     "too large": (well, {"limit_bytes": 1000}, F, "metadata", R.CONTENT_MISMATCH, ""),
     "throttled": (fails(429, retry_after=120, operations=["file_metadata"]), {}, INC, "metadata", R.THROTTLED, "TooManyRequests"),
@@ -148,11 +146,10 @@ async def test_each_way_to_fail_at_reading_has_its_step_and_reason(way: Way, fil
     ("prepare", "settings", "words"),
     [
         (no_rights, {}, "fogbell permissions"),
-        (well, {"path": "probe/none.bin"}, "there is no file probe/none.bin; upload one there"),
         (spoils("expired"), {}, "the address that Graph had just given is expired"),
         (spoils("plain"), {}, "without TLS; it is not followed"),
     ],
-    ids=["not granted", "not placed", "expired", "plain"],
+    ids=["not granted", "expired", "plain"],
 )
 async def test_a_failure_says_what_helps(prepare: Callable[[Files], None], settings: dict[str, Any], words: str, files: Files) -> None:
     prepare(files)

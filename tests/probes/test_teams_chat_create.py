@@ -81,8 +81,17 @@ async def test_an_answer_that_never_comes_is_a_timeout(here: Here) -> None:
 @on_one_loop
 async def test_a_user_whom_nobody_knows_is_told_by_the_setting_that_names_it(here: Here) -> None:
     run = await here.run(users=[here.users[0], NOBODY])
-    assert (run.outcome, run.failed_step, run.reason) == (Outcome.FAILED, "create", Reason.NOT_FOUND)
+    assert (run.outcome, run.failed_step, run.reason) == (Outcome.FAILED, "create", Reason.APP_CONFIG)
     assert "`users` must be" in run.message
+
+
+@on_one_loop
+async def test_users_who_had_their_chat_before_are_missing_and_no_fault_of_the_settings(here: Here) -> None:
+    agent = here.another_agent()
+    assert (await here.run(shared=agent)).message == ""
+    here.wrong(Http((404,)), "chat_create")
+    run = await here.run(shared=agent, users=here.users[1::-1])
+    assert (run.failed_step, run.reason) == ("create", Reason.NOT_FOUND)
 
 
 @on_one_loop
@@ -119,7 +128,7 @@ CHAT = {"id": f"19:{TWO.upper()}_{ONE}@unq.gbl.spaces", "chatType": "oneOnOne", 
         (answer(CHAT, 202), Reason.CONTENT_MISMATCH),
         (answer(CHAT, 201)[:-4], Reason.TRUNCATED),
         (answer(b"<html>", 201), Reason.PROTOCOL_ERROR),
-        (error(404, "NotFound"), Reason.NOT_FOUND),
+        (error(404, "NotFound"), Reason.APP_CONFIG),
     ],
     ids=[
         "theirs", "that was there", "id of a new form", "between others", "a group", "without an id", "a list", "nothing", "not yet",

@@ -267,8 +267,16 @@ async def test_a_missing_access_policy_is_told_with_its_remedy(here: Here) -> No
 @on_one_loop
 async def test_an_organiser_who_is_not_there_is_told(here: Here) -> None:
     run = await here.run(organiser=SOMEBODY)
-    assert (run.failed_step, run.reason, run.code) == ("create", Reason.NOT_FOUND, "NotFound")
-    assert run.message.endswith("is organiser the object id of a user of this tenant?")
+    assert (run.failed_step, run.reason, run.code) == ("create", Reason.APP_CONFIG, "NotFound")
+    assert "`organiser` must be the object id of a user of this tenant" in run.message
+
+
+@on_one_loop
+async def test_an_organiser_who_was_there_before_is_missing_and_no_fault_of_the_settings(here: Here) -> None:
+    assert (await here.run()).message == ""
+    here.fail(Http((404,)), "meeting_create")
+    run = await here.run()
+    assert (run.failed_step, run.reason, len(here.outstanding)) == ("create", Reason.NOT_FOUND, 0)
 
 
 @on_one_loop

@@ -157,7 +157,7 @@ async def test_a_removal_that_is_refused_is_counted_and_made_up_for(status: int,
 )
 async def test_what_is_not_there_is_told_by_the_setting_that_names_it(settings: dict[str, Any], step: str, said: str, here: Roll) -> None:
     run = await here.run(**settings)
-    assert ended(run) == (Outcome.FAILED, step, Reason.NOT_FOUND)
+    assert ended(run) == (Outcome.FAILED, step, Reason.APP_CONFIG)
     assert said in run.message
     assert here.known == []
 

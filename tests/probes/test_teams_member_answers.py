@@ -1,14 +1,16 @@
 """Clearing members up by script: what stands on the ledger that cannot be ours, and a list that no tenant should give."""
 
 import time
+from typing import Any
 
 import pytest
 
 from probes import teams_member
 from probes.core.context import Context
 from probes.core.ledger import Artefact
+from probes.core.reasons import Reason
 from probes.teams_member import TeamsMember
-from tests.fakes.graph import answer, run_kind, scripted, shared
+from tests.fakes.graph import Asked, answer, error, run_kind, scripted, shared
 from tests.probes.test_teams_member import EMPTY, SEEN, TEAM, THEM, USER, told
 
 
@@ -37,3 +39,26 @@ async def test_a_run_that_may_not_take_long_looks_more_than_once_before_it_blame
     async with scripted(told(EMPTY, EMPTY, EMPTY, SEEN)) as script:
         run = await run_kind("teams_member", script.tenant, deadline=10.0, team=TEAM, user=USER)
     assert (run.message, dict(run.evidence)["looks"]) == ("", "3")
+
+
+@pytest.mark.parametrize(
+    ("second", "step"),
+    [(told(error(404, "NotFound")), "look"), (told(EMPTY, added=error(404, "NotFound")), "add")],
+    ids=["team", "user"],
+)
+async def test_what_was_there_before_is_missing_and_no_fault_of_the_settings(
+    second: Any, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(teams_member, "PACE_SECONDS", 0.01)
+    says = [told(EMPTY, SEEN), second]
+
+    async def say(asked: Asked) -> bytes:
+        said: bytes = await says[0](asked)
+        return said
+
+    async with scripted(say) as script:
+        parts = shared(script.tenant)
+        assert (await run_kind("teams_member", parts, team=TEAM, user=USER)).message == ""
+        del says[0]
+        run = await run_kind("teams_member", parts, team=TEAM, user=USER)
+    assert (run.failed_step, run.reason, parts.ledger.outstanding("probe")) == (step, Reason.NOT_FOUND, ())

@@ -191,10 +191,10 @@ def _no_chat(here: Here) -> None:
 Told = tuple[str, Reason, str, int]
 """Step, reason, code, and how many messages stay on the ledger."""
 FAILURES = [
-    pytest.param(_no_chat, ("send", Reason.NOT_FOUND, "NotFound", 0), id="there is no such chat"),
+    pytest.param(_no_chat, ("send", Reason.APP_CONFIG, "NotFound", 0), id="there is no such chat"),
     pytest.param(_out_of_the_chat, ("send", Reason.PERMISSION, "not_entitled", 0), id="the probe user has left the chat"),
     pytest.param(broken("message_send", 503), ("send", Reason.HTTP_5XX, "ServiceUnavailable", 1), id="sending fails"),
-    pytest.param(broken("message_send", 404), ("send", Reason.NOT_FOUND, "ResourceNotFound", 0), id="404 to sending"),
+    pytest.param(broken("message_send", 404), ("send", Reason.APP_CONFIG, "ResourceNotFound", 0), id="404 to sending"),
     pytest.param(broken("message_get", 503), ("read_back", Reason.HTTP_5XX, "ServiceUnavailable", 1), id="reading fails"),
     pytest.param(broken("message_get", 403), ("read_back", Reason.PERMISSION, "not_entitled", 1), id="no right to read while running"),
     pytest.param(broken("message_get", 401), ("read_back", Reason.TOKEN_REJECTED, "InvalidAuthenticationToken", 1), id="token refused"),
@@ -214,7 +214,16 @@ async def test_what_fails_is_told_by_step_and_reason(here: Here, prepare: Callab
     run = await here.run()
     assert run.outcome is Outcome.FAILED
     assert (run.failed_step, run.reason, run.code, len(here.outstanding)) == told
-    assert ("`chat` must be" in run.message) is (told[:2] == ("send", Reason.NOT_FOUND))
+    assert ("`chat` must be" in run.message) is (told[:2] == ("send", Reason.APP_CONFIG))
+
+
+@on_one_loop
+async def test_a_chat_that_was_there_before_is_missing_and_no_fault_of_the_settings(here: Here) -> None:
+    assert (await here.run()).message == ""
+    _no_chat(here)
+    run = await here.run()
+    assert (run.failed_step, run.reason, here.outstanding) == ("send", Reason.NOT_FOUND, ())
+    assert "`chat` was right before" in run.message
 
 
 @on_one_loop

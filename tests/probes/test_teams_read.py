@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from agent.drill.faults import Drip, Http
 from agent.drill.graph.presence import Presences
+from agent.drill.graph.teams import Teams
 from agent.drill.graph.throttle import Limit, Span, Throttle
 from probes import REGISTRY
 from probes.core.contract import Outcome, Run
@@ -96,8 +97,38 @@ async def test_what_is_not_there_is_told_by_the_setting_that_names_it(
     user: int | None, change: dict[str, Any], step: str, said: str, here: Here
 ) -> None:
     run = await here.run(**{"user": NOBODY if user is None else here.users[user], **change})
-    assert (run.outcome, run.failed_step, run.reason) == (Outcome.FAILED, step, Reason.NOT_FOUND)
+    assert (run.outcome, run.failed_step, run.reason) == (Outcome.FAILED, step, Reason.APP_CONFIG)
     assert said in run.message
+
+
+@on_one_loop
+@pytest.mark.parametrize(
+    ("parts", "operation"),
+    [(["teams"], "team_list"), (["channels"], "channel_list"), (["presence"], "presence"), (["teams", "channels"], "channel_list")],
+    ids=["teams", "channels", "presence", "channels of a team in the list"],
+)
+async def test_what_was_there_before_is_missing_and_no_fault_of_the_settings(parts: list[str], operation: str, here: Here) -> None:
+    agent = here.another_agent()
+    assert (await here.run(shared=agent, parts=parts)).message == ""
+    here.wrong(Http((404,)), operation)
+    run = await here.run(shared=agent, parts=parts)
+    assert (run.failed_step, run.reason) == (parts[-1], Reason.NOT_FOUND)
+
+
+@on_one_loop
+@pytest.mark.parametrize("team", [True, False], ids=["in the team", "in any"])
+async def test_a_user_who_was_in_a_team_before_and_is_in_none_any_more_is_missing(
+    team: bool,  # noqa: FBT001 - a table
+    here: Here,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    agent = here.another_agent()
+    settings: dict[str, Any] = {"parts": ["teams"]} | ({} if team else {"team": None})
+    assert (await here.run(shared=agent, **settings)).message == ""
+    for one in here.world.of(Teams).teams.values():
+        monkeypatch.setattr(one, "members", [])
+    run = await here.run(shared=agent, **settings)
+    assert (run.failed_step, run.reason) == ("teams", Reason.NOT_FOUND)
 
 
 @on_one_loop
@@ -164,7 +195,7 @@ GOOD = {
 @pytest.mark.parametrize(
     ("path", "said", "step", "reason"),
     [
-        (JOINED, answer({"value": []}), "teams", Reason.NOT_FOUND),
+        (JOINED, answer({"value": []}), "teams", Reason.APP_CONFIG),
         (JOINED, answer({"value": [{"displayName": "Fog"}]}), "teams", Reason.CONTENT_MISMATCH),
         (JOINED, answer({"id": TEAM}), "teams", Reason.CONTENT_MISMATCH),
         (JOINED, answer({"value": [{"id": TEAM}]})[:-4], "teams", Reason.TRUNCATED),

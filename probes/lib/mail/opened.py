@@ -1,8 +1,9 @@
 """Which mailboxes have been open to us: one that never was is probably misspelt, one that was before is gone, which is another matter."""
 
 from probes.core.context import Context
-from probes.core.contract import Failed, Stopped
+from probes.core.contract import Stopped
 from probes.core.reasons import Reason
+from probes.lib.known import is_known, not_there, remember
 
 NOBODYS = frozenset(
     {"ErrorInvalidUser", "ErrorNonExistentMailbox", "ErrorInvalidSmtpAddress", "Request_ResourceNotFound"}
@@ -15,15 +16,12 @@ _NEVER = (
     "kept on premises"
 )
 _NO_LONGER = "the mailbox {address}, which was open to us before, is not there any more: deleted, moved, without its licence, or lost"
-
-
-class Opened(set[tuple[str, str]]):
-    """Tenants (or servers) and addresses whose mailbox has answered since the agent's start: `ctx.shared.part(Opened)`."""
+_MAILBOX = "mailbox"
 
 
 def opened(ctx: Context, where: str, address: str) -> None:
-    """Remember that a mailbox has answered."""
-    ctx.shared.part(Opened).add((where, address))
+    """Remember that a mailbox, of a tenant or server, has answered."""
+    remember(ctx, where, _MAILBOX, address)
 
 
 def clearer(ctx: Context, where: str, address: str, stopped: Stopped) -> Stopped:
@@ -33,6 +31,6 @@ def clearer(ctx: Context, where: str, address: str, stopped: Stopped) -> Stopped
     """
     if stopped.code not in NOBODYS or stopped.reason is not Reason.NOT_FOUND:
         return stopped
-    known = (where, address) in ctx.shared.part(Opened)
+    known = is_known(ctx, where, _MAILBOX, address)
     words = (_NO_LONGER if known else _NEVER).format(address=address)
-    return Failed(Reason.NOT_FOUND if known else Reason.APP_CONFIG, f"{words} ({stopped.message})"[:400], code=stopped.code)
+    return not_there(stopped, f"{words} ({stopped.message})"[:400], known=known)
