@@ -41,8 +41,8 @@ _LARGEST = 1 << 48
 _REFUSED = {
     Reason.PERMISSION: "Sites.Selected opens a site only once that site is granted to the application; fogbell permissions prints how"
 }
-_NO_SITE = frozenset({Reason.NOT_FOUND, Reason.HTTP_4XX})
-# A host that is no tenant's own is refused with 400.
+_NO_HOST = frozenset({"invalidRequest"})
+# How a host is refused that is not the tenant's.
 _DELETED = {Reason.NOT_FOUND: "the file was there a moment ago, and somebody has deleted it"}
 
 
@@ -122,7 +122,7 @@ async def site_at(door: Door, url: str) -> str:
     parts = urlsplit(url)
     below = "/".join(map(segment, parts.path.strip("/").split("/")))
     place = f"/sites/{segment(parts.netloc)}" + (f":/{below}" if below else "")
-    with named(door.ctx, "site", url, hint=f"there is no site {url}", signs=_NO_SITE), hinting(_REFUSED):
+    with named(door.ctx, "site", url, hint=f"there is no site {url}", codes=_NO_HOST), hinting(_REFUSED):
         return _id(await door.ask("GET", place, query=(("$select", "id,webUrl"),)))
 
 
@@ -145,7 +145,7 @@ async def drive_of_user(door: Door, user: str) -> Drive:
         Inconclusive: as `call`.
 
     """
-    with named(door.ctx, "user", user, hint="there is no such user, or the OneDrive was never opened, or has no licence"):
+    with named(door.ctx, "user", user, "drive", hint="there is no such user, or the OneDrive was never opened, or has no licence"):
         return await _drive(door, f"/users/{segment(user)}/drive")
 
 

@@ -9,7 +9,6 @@ from probes.core.reasons import Reason
 
 _NEVER = "no run since the agent's start has shown that `{setting}` is right, so look for the mistake there first"
 _NO_LONGER = "`{setting}` was right before: what it names was removed, moved or renamed since, or is lost"
-_MISSING = frozenset({Reason.NOT_FOUND})
 
 
 class Known(set[tuple[str, ...]]):
@@ -33,21 +32,21 @@ def not_there(stopped: Stopped, message: str, *, known: bool) -> Failed:
 
 
 @contextmanager
-def named(ctx: Context, setting: str, *name: str, hint: str = "", signs: frozenset[Reason] = _MISSING) -> Iterator[None]:
+def named(ctx: Context, setting: str, *name: str, hint: str = "", codes: frozenset[str] = frozenset()) -> Iterator[None]:
     """Ask within the block for what `setting` names, and know it from then on; never for what a run has made itself.
 
-    `name` is what tells it from all others of this setting, `hint` what helps, `signs` are the reasons that may mean a wrong name.
+    `name` is what tells it from all others of this setting, `hint` what helps, `codes` are those that mean a wrong name, too.
 
     Raises:
-        Failed: APP_CONFIG where the block stops for a sign and the thing has never answered; NOT_FOUND, in clearer words, where it has; any
-            other as it was.
+        Failed: APP_CONFIG where it is not found, or stops with one of the codes, and has never answered; NOT_FOUND, in clearer words, where
+            it has; any other as it was.
 
     """
     try:
         yield
     except Failed as failed:
         known = is_known(ctx, ctx.tenant, setting, *name)
-        if failed.reason not in (_MISSING if known else signs):
+        if failed.reason is not Reason.NOT_FOUND and (known or failed.code not in codes):
             raise
         words = (_NO_LONGER if known else _NEVER).format(setting=setting)
         raise not_there(failed, "; ".join(filter(None, (failed.message, hint, words))), known=known) from failed

@@ -14,9 +14,7 @@ MISSING = Failed(Reason.NOT_FOUND, "answered with 404", code="itemNotFound", ste
 def ask(shared: Shared, stopped: Stopped | None = None, *, tenant: str = "contoso", name: tuple[str, ...] = ("one",)) -> Stopped | None:
     """Ask for a site, and return what that comes to."""
     try:
-        with named(
-            Context("probe", shared, tenant), "site", *name, hint="there is no site", signs=frozenset({Reason.NOT_FOUND, Reason.HTTP_4XX})
-        ):
+        with named(Context("probe", shared, tenant), "site", *name, hint="there is no site", codes=frozenset({"invalidRequest"})):
             if stopped is not None:
                 raise stopped
     except Stopped as told:
@@ -66,12 +64,17 @@ def test_another_name_or_tenant_has_shown_nothing(shared: Shared, tenant: str, n
 def test_another_sign_of_a_wrong_name_is_one_only_until_it_has_answered(shared: Shared, before: bool, after: Reason) -> None:  # noqa: FBT001
     if before:
         ask(shared)
-    assert reason(ask(shared, Failed(Reason.HTTP_4XX, "answered with 400"))) is after
+    assert reason(ask(shared, Failed(Reason.HTTP_4XX, "answered with 400", code="invalidRequest"))) is after
 
 
 @pytest.mark.parametrize(
     "stopped",
-    [Failed(Reason.HTTP_5XX, "down"), Failed(Reason.PERMISSION, "no"), Inconclusive(Reason.THROTTLED, "slower")],
+    [
+        Failed(Reason.HTTP_5XX, "down"),
+        Failed(Reason.HTTP_4XX, "locked", code="resourceLocked"),
+        Failed(Reason.PERMISSION, "no"),
+        Inconclusive(Reason.THROTTLED, "slower"),
+    ],
     ids=lambda stopped: stopped.reason.value,
 )
 def test_what_is_no_sign_of_a_wrong_name_stays_as_it_was(shared: Shared, stopped: Stopped) -> None:
