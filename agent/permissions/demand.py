@@ -49,6 +49,14 @@ class Demand:
         covering = WIDER.get(name, frozenset())
         return next((need.name for need in self.needs if need.grant is grant and need.name in covering), "")
 
+    @property
+    def in_ediscovery(self) -> bool:
+        """Whether the application uses eDiscovery, which besides the permission wants it in a role group of Purview.
+
+        Source: learn.microsoft.com/graph/security-ediscovery-appauthsetup.
+        """
+        return any(need.name.startswith("eDiscovery.") and need.grant is Grant.APPLICATION for need in self.needs)
+
     def narrowed(self, scope: Scope) -> tuple[Need, ...]:
         """Return the application permissions that are narrowed this way."""
         return tuple(need for need in self.needs if need.scope is scope and need.grant is Grant.APPLICATION)

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from agent.permissions.compare import Comparison
 from agent.permissions.demand import Demand, Need
-from agent.permissions.script import RESOURCES, azure, leftover, powershell
+from agent.permissions.script import RESOURCES, ROLE_GROUP, azure, leftover, powershell
 from agent.permissions.shell import Shell
 from probes.core.needs import Grant, Scope
 
@@ -55,10 +55,14 @@ def table(demand: Demand) -> Table:
 
 
 def besides(demand: Demand) -> str:
-    """Say what the registration needs that is no permission, or nothing."""
+    """Say what is needed that is no permission: of the registration, and of Purview; or nothing."""
     redirects = [f"the redirect URI {redirect} (mobile and desktop)" for redirect in demand.registration.redirects]
     wanted = [*redirects, "public client flows"] if demand.registration.public_flows else redirects
-    return f"the registration needs besides: {', '.join(wanted)}" if wanted else ""
+    said = [f"the registration needs besides: {', '.join(wanted)}"] if wanted else []
+    said += (
+        [f"eDiscovery needs besides: the application's service principal in the role group {ROLE_GROUP}"] if demand.in_ediscovery else []
+    )
+    return "\n".join(said)
 
 
 def narrowed(need: Need) -> str:
@@ -96,4 +100,5 @@ def unseen(demand: Demand) -> list[str]:
     """Say which grants no token shows."""
     hidden = [need.name for need in demand.needs if not need.in_entra]
     where = "Exchange and Teams hold these grants; see the last step of the commands"
-    return [f"no token shows {', '.join(hidden)}: {where}"] if hidden else []
+    role = [f"no token shows whether the application is in the role group {ROLE_GROUP}"] if demand.in_ediscovery else []
+    return [*([f"no token shows {', '.join(hidden)}: {where}"] if hidden else []), *role]

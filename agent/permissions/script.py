@@ -25,6 +25,9 @@ RESOURCES = {
 """Name and application ID of each API, the same in every tenant
 (learn.microsoft.com/troubleshoot/entra/entra-id/governance/verify-first-party-apps-sign-in)."""
 
+ROLE_GROUP = "eDiscovery Manager (Purview portal: Settings, Roles and scopes, Role groups)"
+"""What an application that uses eDiscovery has to be a member of, and where."""
+
 _INSTEAD = {
     Scope.MAILBOXES: "PROBE-MAILBOX@YOUR-DOMAIN",
     Scope.OPENED: "PROBE-MAILBOX@YOUR-DOMAIN",
@@ -106,8 +109,8 @@ def azure(demand: Demand) -> str:
 
 def leftover(demand: Demand) -> str:
     """Return the commands for PowerShell that Azure CLI has no equal of, or ""."""
-    is_narrowed = any(demand.narrowed(scope) for scope in _INSTEAD)
-    return _TEMPLATES.get_template("rest.ps1").render(_words(demand)) if is_narrowed and cloud_of(demand.tenant).azure else ""
+    is_owed = demand.in_ediscovery or any(demand.narrowed(scope) for scope in _INSTEAD)
+    return _TEMPLATES.get_template("rest.ps1").render(_words(demand)) if is_owed and cloud_of(demand.tenant).azure else ""
 
 
 def _words(demand: Demand) -> dict[str, Any]:
@@ -125,6 +128,7 @@ def _words(demand: Demand) -> dict[str, Any]:
         "to_graph": partial(_to_graph, tenant, cloud_of(tenant)),
         "rights": _rights(demand),
         "registration": demand.registration,
+        "role_group": ROLE_GROUP,
         "application": _resources(demand, Grant.APPLICATION),
         "delegated": _resources(demand, Grant.DELEGATED),
         **_narrowing(demand),

@@ -6,8 +6,15 @@
 READ: dict[str, str] = {
     "Add-MailboxPermission": "Identity User AccessRights",
     "Add-MgEnvironment": "Name AzureADEndpoint GraphEndpoint",
+    "Add-RoleGroupMember": "Identity Member",
     "Connect-ExchangeOnline": "ShowBanner ExchangeEnvironmentName",
+    "Connect-IPPSSession": "",
     "Connect-MicrosoftTeams": "TenantId TeamsEnvironmentName",
+    "Get-CsApplicationAccessPolicy": "Identity",
+    "Get-MgChatInstalledApp": "ChatId All ExpandProperty Filter",
+    "Get-MgTeamInstalledApp": "TeamId All ExpandProperty Filter",
+    "Get-RoleGroupMember": "Identity",
+    "Get-ServicePrincipal": "Identity Organization",
     "Get-TeamsApp": "ExternalId Id DisplayName DistributionMethod",
     "Grant-CsApplicationAccessPolicy": "Identity PolicyName Group Global",
     "New-CsApplicationAccessPolicy": "Identity AppIds Description",
@@ -20,6 +27,7 @@ READ: dict[str, str] = {
     "New-MgTeamInstalledApp": "TeamId BodyParameter TeamsApp ConsentedPermissionSet",
     "New-ServicePrincipal": "AppId ObjectId ServiceId DisplayName",
     "New-TeamsApp": "DistributionMethod Path",
+    "Set-CsApplicationAccessPolicy": "Identity AppIds Description",
     "Set-ManagementScope": "Identity RecipientRestrictionFilter RecipientRoot Name",
     "Test-ServicePrincipalAuthorization": "Identity Resource",
     "Update-MgApplication": "ApplicationId KeyCredentials PasswordCredentials IsFallbackPublicClient PublicClient BodyParameter",
@@ -28,6 +36,10 @@ READ: dict[str, str] = {
 KNOWN: dict[str, str] = {
     "Add-MgApplicationPassword": "ApplicationId PasswordCredential",
     "Connect-MgGraph": "NoWelcome TenantId Environment Scopes",
+    "Get-CsOnlineUser": "Identity",
+    "Get-MailboxPermission": "Identity User",
+    "Get-ManagementRoleAssignment": "",
+    "Get-ManagementScope": "",
     "Get-MgApplication": "Filter ApplicationId All",
     "Get-MgApplicationFederatedIdentityCredential": "ApplicationId",
     "Get-MgOauth2PermissionGrant": "All Filter",
@@ -43,6 +55,7 @@ KNOWN: dict[str, str] = {
 PARTS_OF_POWERSHELL: dict[str, str] = {
     "Compress-Archive": "Force Path DestinationPath",
     "ForEach-Object": "",
+    "Format-List": "",
     "Format-Table": "",
     "Get-Date": "",
     "Out-Null": "",
@@ -50,5 +63,4 @@ PARTS_OF_POWERSHELL: dict[str, str] = {
     "Set-Content": "NoNewline Path Value",
     "Where-Object": "",
 }
-COMMON = {"ErrorAction"}
 OPERATORS = {"not", "eq", "contains", "notcontains", "cnotcontains", "and", "or", "join"}

@@ -88,6 +88,7 @@ EVERYTHING = """
   - {name: team, kind: team, at: [00000000-0000-0000-0000-0000000000aa]}
   - {name: chat, kind: chat, at: ["19:abc@thread.v2"]}
   - {name: meeting, kind: meeting, at: [00000000-0000-0000-0000-0000000000bb]}
+  - {name: cases, kind: any, needs: eDiscovery.Read.All}
   - {name: smtp, kind: smtp}
   - {name: ews, kind: ews}
   - {name: sign-in, kind: token, redirects: ["http://localhost", "https://contoso.example/it's"]}

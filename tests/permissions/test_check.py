@@ -30,7 +30,7 @@ CASES: dict[str, tuple[Api, Grant, set[str], list[str]]] = {
     "just what is needed": (
         Api.GRAPH,
         Grant.APPLICATION,
-        {"OnlineMeetings.ReadWrite.All", "Organization.Read.All", "ServiceHealth.Read.All", "Sites.Selected"},
+        {"OnlineMeetings.ReadWrite.All", "Organization.Read.All", "ServiceHealth.Read.All", "Sites.Selected", "eDiscovery.Read.All"},
         ["Microsoft Graph, application: exactly what is needed"],
     ),
     "too little": (

@@ -3,13 +3,20 @@
 # {{ step() }}. Narrow mail to the probes' mailboxes (module ExchangeOnlineManagement): RBAC for Applications.
 # It is granted in Exchange and not in Entra: a grant there would reach every mailbox, and the two add up. It takes up to two hours to act.
 Connect-ExchangeOnline -ShowBanner:$false{{ " -ExchangeEnvironmentName " ~ cloud.exchange if cloud.exchange }}
-New-ServicePrincipal -AppId $sp.AppId -ObjectId $sp.Id -DisplayName 'Fogbell' -ErrorAction SilentlyContinue
+if (-not (Get-ServicePrincipal | Where-Object { $_.AppId -eq $sp.AppId })) {
+    New-ServicePrincipal -AppId $sp.AppId -ObjectId $sp.Id -DisplayName 'Fogbell'
+}
 $mailboxes = {{ mailbox_filter | ps }}
-New-ManagementScope -Name 'Fogbell mailboxes' -RecipientRestrictionFilter $mailboxes -ErrorAction SilentlyContinue
-Set-ManagementScope -Identity 'Fogbell mailboxes' -RecipientRestrictionFilter $mailboxes
+if (Get-ManagementScope | Where-Object { $_.Name -eq 'Fogbell mailboxes' }) {
+    Set-ManagementScope -Identity 'Fogbell mailboxes' -RecipientRestrictionFilter $mailboxes
+}
+else { New-ManagementScope -Name 'Fogbell mailboxes' -RecipientRestrictionFilter $mailboxes }
+$given = (Get-ManagementRoleAssignment).Name
 {% for role in mail %}
-New-ManagementRoleAssignment -Name {{ ("Fogbell " ~ role) | ps }} -App $sp.Id -Role {{ role | ps }} `
-    -CustomResourceScope 'Fogbell mailboxes' -ErrorAction SilentlyContinue
+if ($given -notcontains {{ ("Fogbell " ~ role) | ps }}) {
+    New-ManagementRoleAssignment -Name {{ ("Fogbell " ~ role) | ps }} -App $sp.Id -Role {{ role | ps }} `
+        -CustomResourceScope 'Fogbell mailboxes'
+}
 {% endfor %}
 {% endif %}
 {% if opened %}
@@ -17,7 +24,9 @@ New-ManagementRoleAssignment -Name {{ ("Fogbell " ~ role) | ps }} -App $sp.Id -R
 # {{ step() }}. Open the probes' mailboxes (module ExchangeOnlineManagement): without it IMAP and POP3 say "authenticated but not connected".
 {% if not mail %}
 Connect-ExchangeOnline -ShowBanner:$false{{ " -ExchangeEnvironmentName " ~ cloud.exchange if cloud.exchange }}
-New-ServicePrincipal -AppId $sp.AppId -ObjectId $sp.Id -DisplayName 'Fogbell' -ErrorAction SilentlyContinue
+if (-not (Get-ServicePrincipal | Where-Object { $_.AppId -eq $sp.AppId })) {
+    New-ServicePrincipal -AppId $sp.AppId -ObjectId $sp.Id -DisplayName 'Fogbell'
+}
 {% endif %}
 {% for mailbox in opened %}
 Add-MailboxPermission -Identity {{ mailbox | ps }} -User $sp.Id -AccessRights FullAccess | Out-Null
@@ -57,13 +66,16 @@ $inTeams = Get-TeamsApp -ExternalId $sp.AppId
 if (-not $inTeams) { $inTeams = New-TeamsApp -DistributionMethod organization -Path fogbell-teams.zip }
 {{ to_graph(["TeamsAppInstallation.ReadWriteAndConsentForTeam", "TeamsAppInstallation.ReadWriteAndConsentForChat"]) }}
 {% for consent in consents %}
-New-Mg{{ consent.where }}InstalledApp -{{ consent.where }}Id {{ consent.target | ps }} -ErrorAction SilentlyContinue -BodyParameter @{
-    'teamsApp@odata.bind' = "https://{{ tenant.where.graph }}/v1.0/appCatalogs/teamsApps/$($inTeams.Id)"
-    consentedPermissionSet = @{ resourceSpecificPermissions = @(
+$installed = Get-Mg{{ consent.where }}InstalledApp -All -{{ consent.where }}Id {{ consent.target | ps }} -ExpandProperty teamsApp
+if (-not ($installed | Where-Object { $_.TeamsApp.Id -eq $inTeams.Id })) {
+    New-Mg{{ consent.where }}InstalledApp -{{ consent.where }}Id {{ consent.target | ps }} -BodyParameter @{
+        'teamsApp@odata.bind' = "https://{{ tenant.where.graph }}/v1.0/appCatalogs/teamsApps/$($inTeams.Id)"
+        consentedPermissionSet = @{ resourceSpecificPermissions = @(
 {% for name in consent.permissions %}
-        @{ permissionValue = {{ name | ps }}; permissionType = 'application' }
+            @{ permissionValue = {{ name | ps }}; permissionType = 'application' }
 {% endfor %}
-    ) }
+        ) }
+    }
 }
 {% endfor %}
 {% endif %}
@@ -71,10 +83,22 @@ New-Mg{{ consent.where }}InstalledApp -{{ consent.where }}Id {{ consent.target |
 
 # {{ step() }}. Narrow meetings to the probes' users (module MicrosoftTeams). It takes up to 30 minutes to act.
 Connect-MicrosoftTeams -TenantId {{ tenant.tenant_id | ps }}{{ " -TeamsEnvironmentName " ~ cloud.teams if cloud.teams }} | Out-Null
-New-CsApplicationAccessPolicy -Identity 'Fogbell' -AppIds $sp.AppId -Description 'Meetings of the probes' -ErrorAction SilentlyContinue
+# Teams lists the policy as Tag:Fogbell.
+$policy = Get-CsApplicationAccessPolicy | Where-Object { 'Fogbell', 'Tag:Fogbell' -contains $_.Identity }
+if (-not $policy) { New-CsApplicationAccessPolicy -Identity 'Fogbell' -AppIds $sp.AppId -Description 'Meetings of the probes' }
+elseif ($policy.AppIds -notcontains $sp.AppId) { Set-CsApplicationAccessPolicy -Identity 'Fogbell' -AppIds @{ Add = $sp.AppId } }
 {% for user in meetings %}
 Grant-CsApplicationAccessPolicy -Identity {{ user | ps }} -PolicyName 'Fogbell'
 {% endfor %}
+{% endif %}
+{% if demand.in_ediscovery %}
+
+# {{ step() }}. eDiscovery answers only who is in a role group of Purview, which no permission covers: {{ role_group }}.
+# The commands are for a PowerShell of their own (module ExchangeOnlineManagement), since Exchange has some of the same names.
+"Connect-IPPSSession"
+"New-ServicePrincipal -AppId $($sp.AppId) -ObjectId $($sp.Id) -DisplayName Fogbell"
+"Add-RoleGroupMember -Identity eDiscoveryManager -Member $($sp.Id)"
+"Get-RoleGroupMember -Identity eDiscoveryManager"
 {% endif %}
 
 # {{ step() }}. Verify: what the app may do now
@@ -86,6 +110,24 @@ Get-MgServicePrincipalAppRoleAssignment -ServicePrincipalId $sp.Id -All | ForEac
 {% if mail %}
 {% for mailbox in mailboxes %}
 Test-ServicePrincipalAuthorization -Identity $sp.Id -Resource {{ mailbox | ps }} | Format-Table
+{% endfor %}
+{% endif %}
+{% for mailbox in opened %}
+Get-MailboxPermission -Identity {{ mailbox | ps }} | Where-Object { $_.AccessRights -contains 'FullAccess' } | Format-Table
+{% endfor %}
+{% for site in sites %}
+$site = Get-MgSite -SiteId {{ site | ps }}
+Get-MgSitePermission -SiteId $site.Id -All | Where-Object { $_.GrantedToIdentitiesV2.Application.Id -contains $sp.AppId } |
+    ForEach-Object { "$($site.WebUrl): $($_.Roles)" }
+{% endfor %}
+{% for consent in consents if cloud.has_team_consent %}
+$installed = Get-Mg{{ consent.where }}InstalledApp -All -{{ consent.where }}Id {{ consent.target | ps }} -ExpandProperty teamsApp
+"{{ consent.where }} " + {{ consent.target | ps }} + ": consent $(if ($installed.TeamsApp.Id -contains $inTeams.Id) { 'given' } else { 'missing' })"
+{% endfor %}
+{% if meetings %}
+Get-CsApplicationAccessPolicy | Where-Object { $_.AppIds -contains $sp.AppId } | Format-List
+{% for user in meetings %}
+Get-CsOnlineUser -Identity {{ user | ps }} | Format-Table UserPrincipalName, ApplicationAccessPolicy
 {% endfor %}
 {% endif %}
 # Then, where the agent runs: fogbell permissions --check --config PATH
