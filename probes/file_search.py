@@ -50,8 +50,9 @@ has shared. A document that its owner alone can open is found by the drive's own
 such request makes Microsoft set up an index of everybody's private content, which takes hours or days, and is not what a monitor should
 start unasked.
 
-Other reasons: `not_found` in the step drive when there is no such site, person or drive; `permission` when the application may not search;
-`content_mismatch` when an answer is none to a search.
+Other reasons: `app_config` in the step drive (for an id in drive_search) when no such site, person or drive was found since the agent's
+start, `not_found` when it was there before; `permission` when the application may not search; `content_mismatch` when an answer is none to
+a search.
 
 Nothing is written. The application permission Sites.Read.All is needed for a site; Files.Read.All is enough for a drive that is named by
 its user or its id. Sites.Selected does not cover search, says Microsoft. A run costs two calls for the drive of a site, one for a user's

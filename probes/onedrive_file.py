@@ -38,7 +38,8 @@ Reasons that are special here, beside those of `sharepoint_file`:
 
 | reason | step | means |
 |---|---|---|
-| not_found | drive | there is no such user, or the OneDrive was never opened, or has no licence |
+| app_config | drive | no drive was found since the agent's start: no such user, or the OneDrive was never opened, or has no licence |
+| not_found | drive | the drive was there before |
 | permission | drive | the application lacks the permission |
 | storage_full | upload | the user's OneDrive has no room left |
 """

@@ -34,6 +34,7 @@ written.
 
 Other reasons: `http_4xx` in the step write, with the code lockMismatch or resourceLocked, when somebody has locked the file;
 `storage_full` when there is no room; `content_mismatch` in the step file when what lies there is not Fogbell's: it is not overwritten;
+`app_config` in the step drive when no such site or person was found since the agent's start, `not_found` when it was there before;
 `not_found` in the step file when somebody deletes the file while it is read. Deleted at any other time, it is placed anew.
 
 State: there is none besides the file, so a restart changes nothing. Agents and probes with the same `drive` and `path` share it: whoever

@@ -56,7 +56,8 @@ Reasons that are special here:
 | reason | step | means |
 |---|---|---|
 | permission | site, drive | the site was not granted to the application |
-| not_found | site, metadata | there is no such site, or the file was not placed, or is gone |
+| app_config | site, drive, metadata | no such site, library or file was found since the agent's start: a typo, or a file not placed |
+| not_found | site, drive, metadata | it was there before: somebody removed, moved or renamed it, or it is lost |
 | not_found | verify, read_back | somebody deleted the file while the run was at it |
 | http_redirect | redirect | Graph leads to no host of files, or to one without TLS; it is not followed |
 | protocol_error | redirect | Graph redirects, and does not say where to |

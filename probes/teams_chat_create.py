@@ -23,7 +23,8 @@ The application permission Chat.Create is needed. `users` are two users for prob
 Special reasons:
 
 - content_mismatch: the answer is not the chat of these two.
-- not_found: Graph does not know one of the users, where a wrong id is the likelier cause.
+- app_config: Graph does not know one of the users, and the two have had no chat since the agent's start: a wrong id is the likelier cause.
+- not_found: the same, of two who have.
 - licence_missing: one of the users may not use Teams.
 
 Microsoft's terms of Teams let an app look for changes once a day. This looks for none, and out of respect for the terms runs every 6

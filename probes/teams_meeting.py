@@ -48,7 +48,8 @@ inconclusive. The floor is 15 minutes; below it takes `allow_short_interval: tru
 access_policy |
 | the same as `me`: Teams does not let this user make meetings | create, read | permission, code not_entitled |
 | the organiser has no Teams licence | create | licence_missing |
-| there is no such organiser, or the meeting is gone already | create, read | not_found |
+| there is no such organiser, and no meeting was made for one since the agent's start | create | app_config |
+| the organiser, who was there before, or the meeting is gone | create, read | not_found |
 | the meeting that is read back is another, or has no join link of Teams | read | content_mismatch |
 | the join link leads elsewhere, in circles, or to a connection without TLS | join | http_redirect |
 | the join link answers with another status than 200 | join | http_4xx, http_5xx |

@@ -30,9 +30,9 @@ was in the team before, never is.
 Special reasons:
 
 - app_config: the user was in the team before, and still was after half a minute: as a member for good, or by another agent's probe, which
-  a user of its own would spare. An owner is told at once.
-- not_found in `seen`: the user was added and does not show until shortly before the deadline; elsewhere Graph knows no such team or user,
-  where a wrong id is the likelier cause.
+  a user of its own would spare. An owner is told at once. Also in `look` and `add`: Graph knows no such team or user, and has not since the
+  agent's start, so that a wrong id is the likelier cause.
+- not_found in `seen`: the user was added and does not show until shortly before the deadline; elsewhere Graph knows a team or user no more.
 - content_mismatch in `add`: the answer is the membership of somebody else, or none.
 - throttled in `turn`: other probes of this agent took until the deadline; the run says nothing.
 

@@ -37,7 +37,8 @@ deleted").
 | the delegated permission is missing, also where it was removed since | send, read_back | permission |
 | the permission is there, and the probe user is no member of the chat (any more) | send, read_back | permission, code not_entitled |
 | the probe user has no Teams licence | send, read_back | licence_missing |
-| there is no such chat, or the message is gone already | send, read_back | not_found |
+| there is no such chat, and nothing was sent to it since the agent's start | send | app_config |
+| the chat, which was there before, or the message is gone | send, read_back | not_found |
 | the text or the sender is another | read_back | content_mismatch |
 | Teams limits our own calls | send, read_back | throttled (inconclusive) |
 

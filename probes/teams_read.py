@@ -34,7 +34,9 @@ probes:
 
 Special reasons:
 
-- not_found: the user is in no team, or not in `team`; or Graph knows no such user or team, where a wrong id is the likelier cause.
+- app_config: the user is in no team, or not in `team`, or Graph knows no such user or team; and none of it was otherwise since the agent's
+  start, so that a wrong id is the likelier cause.
+- not_found: the same, of what was there before.
 - content_mismatch: a team without a channel, which there is none of, or the presence of somebody else.
 
 What presence says is evidence and no reason: a probe user whom nobody signs in as is Offline or PresenceUnknown all day.

@@ -84,7 +84,7 @@ class Reason(StrEnum):
     CREDENTIAL_INVALID = "credential_invalid"
     """The secret, certificate or password is wrong."""
     APP_CONFIG = "app_config"
-    """The application registration is missing, disabled or wrong, or the probe names a mailbox that never answered."""
+    """The application registration is missing, disabled or wrong, or the probe names something that never answered."""
     CONSENT = "consent"
     """An administrator has not consented to the application."""
     INTERACTION_REQUIRED = "interaction_required"
