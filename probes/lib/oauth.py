@@ -46,6 +46,7 @@ _OK, _REDIRECT, _BAD, _UNPROVEN, _TOO_MANY, _ITS_FAULT = 200, 300, 400, 401, 429
 _NOT_READY = frozenset({404, 410})
 # A metadata service that is being updated answers so for a minute.
 
+_MALFORMED = "AADSTS9002313"
 _NO_ANSWER = "the answer is not HTTP/1.1, its header is too long, or its body is packed in a way that was not asked for"
 
 _FAMILIES = {
@@ -150,7 +151,7 @@ async def ask(ctx: Context, tenant: Tenant, proof: Proof, resource: str, path: s
     try:
         return _given(ctx, response, judge, (proof.value, form.get("client_assertion", "")))
     except Failed as failed:
-        raise _about_certificate(failed, proof) from failed
+        raise _about_grant(ctx, _about_certificate(failed, proof), proof) from failed
 
 
 async def post(ctx: Context, tenant: Tenant, path: str, form: Mapping[str, str]) -> Response:
@@ -221,6 +222,13 @@ def _about_certificate(failed: Failed, proof: Proof) -> Failed:
         return failed
     message = f"our certificate has ended on {time.strftime('%Y-%m-%d', time.gmtime(end))}; {failed.message}"
     return Failed(Reason.CREDENTIAL_EXPIRED, message, code=failed.code)
+
+
+def _about_grant(ctx: Context, failed: Failed, proof: Proof) -> Failed:
+    """Say what helps where the stored sign-in is over, or is damaged, which Entra takes for a request that is malformed."""
+    if proof.kind != "grant" or not (failed.reason is Reason.GRANT_DEAD or failed.code == _MALFORMED):
+        return failed
+    return Failed(failed.reason, f"{failed.message}; run `fogbell login {ctx.tenant}`", code=failed.code)
 
 
 def _form(tenant: Tenant, proof: Proof, resource: str, path: str) -> dict[str, str]:

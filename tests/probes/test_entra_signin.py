@@ -1,6 +1,7 @@
 """The entra_signin kind: against a fake that answers anything, and against the simulated Entra with what goes wrong there."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -276,6 +277,18 @@ async def test_a_sign_in_that_was_revoked_is_dead(tmp_path: Path) -> None:
         world.of(Directory).accounts[world.people[0].upn].valid_from = world.now() + 60
         ended = await once("entra_signin", shared=among(tenant, tmp_path), tenant="contoso", user=True)
     assert (ended.failed_step, ended.reason, ended.code) == ("refresh", Reason.GRANT_DEAD, "AADSTS50173")
+    assert ended.message.endswith("; run `fogbell login contoso`")
+
+
+async def test_a_stored_sign_in_that_was_damaged_is_told_with_what_helps(tmp_path: Path) -> None:
+    async with simulated(tmp_path) as (world, tenant):
+        await signed_in(world, tenant, tmp_path)
+        path = grant_path(str(tmp_path), "contoso")
+        damaged = json.loads(path.read_text()) | {"refresh_token": "edited"}
+        path.write_text(json.dumps(damaged))
+        ended = await once("entra_signin", shared=among(tenant, tmp_path), tenant="contoso", user=True)
+    assert (ended.failed_step, ended.reason, ended.code) == ("refresh", Reason.APP_CONFIG, "AADSTS9002313")
+    assert ended.message.endswith("; run `fogbell login contoso`")
 
 
 @pytest.mark.parametrize(
