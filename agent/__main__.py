@@ -313,7 +313,8 @@ def permissions(
         with logging_to(level="warning"):
             raise typer.Exit(_on_loop(_compare(wanted, configuration)))
     for one in wanted:
-        _console().print(page.table(one))
+        console = _console()
+        console.print(page.table(one, console.width))
         typer.echo("\n" + page.commands(one, shell))
 
 

@@ -20,6 +20,9 @@ NARROWED = {
     Scope.TEAM: "resource-specific consent: {}",
     Scope.MEETINGS: "application access policy: {}",
 }
+WIDE = 120
+"""Columns of a console from which on an identifier stays whole, too; on a narrower one the rest would be unreadable for it."""
+_GUID = 36
 _UNNAMED = {
     Scope.MAILBOXES: "the probes' mailboxes",
     Scope.OPENED: "the probes' mailboxes",
@@ -40,13 +43,14 @@ def _counted(probes: tuple[str, ...]) -> str:
     return "1 probe" if len(probes) == 1 else f"{len(probes) or 'no'} probes"
 
 
-def table(demand: Demand) -> Table:
-    """Return the permissions as a table."""
+def table(demand: Demand, width: int) -> Table:
+    """Return the permissions as a table, for a console of so many columns."""
     grid = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), title=Text(title(demand), style="bold"), title_justify="left")
     # A name that is to be found in Entra, or copied, stays whole.
-    grid.add_column("permission", overflow="fold", min_width=max((len(need.name) for need in demand.needs), default=0))
-    for name in ("API", "granted as", "needed by", "for", "narrowed by"):
+    grid.add_column("permission", overflow="fold", width=max((len(need.name) for need in demand.needs), default=None))
+    for name in ("API", "granted as", "needed by", "for"):
         grid.add_column(name, overflow="fold")
+    grid.add_column("narrowed by", overflow="fold", width=max(_GUID, width // 4) if width >= WIDE else None)
     for need in demand.needs:
         api = RESOURCES[need.api][0]
         grid.add_row(need.name, api, str(need.grant), ", ".join(need.probes), "; ".join(need.whys), narrowed(need))

@@ -14,7 +14,7 @@ from syrupy.assertion import SnapshotAssertion
 from typer.testing import CliRunner
 
 from agent.__main__ import app
-from agent.permissions.page import besides, commands, table, unseen
+from agent.permissions.page import WIDE, besides, commands, table, unseen
 from agent.permissions.script import quoted
 from agent.permissions.shell import Shell
 from tests.permissions.cmdlets import KNOWN, OPERATORS, PARTS_OF_POWERSHELL, READ
@@ -46,7 +46,7 @@ def test_the_shipped_example(snapshot: SnapshotAssertion) -> None:
 
 def test_every_sort_of_permission_as_a_table(tmp_path: Path, snapshot: SnapshotAssertion) -> None:
     console = Console(width=240, file=io.StringIO())
-    console.print(table(demand(tmp_path, EVERYTHING)))
+    console.print(table(demand(tmp_path, EVERYTHING), 240))
     assert isinstance(console.file, io.StringIO)
     assert console.file.getvalue() == snapshot
 
@@ -54,9 +54,18 @@ def test_every_sort_of_permission_as_a_table(tmp_path: Path, snapshot: SnapshotA
 def test_the_name_of_a_permission_is_never_broken(tmp_path: Path) -> None:
     console = Console(width=100, file=io.StringIO())
     wanted = demand(tmp_path, EVERYTHING)
-    console.print(table(wanted))
+    console.print(table(wanted, 100))
     assert isinstance(console.file, io.StringIO)
     assert [need.name for need in wanted.needs if f"{need.name} " not in console.file.getvalue()] == []
+
+
+@pytest.mark.parametrize(("width", "whole"), [(WIDE, True), (140, True), (WIDE - 1, False)])
+def test_an_identifier_that_narrows_stays_whole_where_there_is_room(width: int, tmp_path: Path, *, whole: bool) -> None:
+    console = Console(width=width, file=io.StringIO())
+    console.print(table(demand(tmp_path, EVERYTHING), width))
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert ("00000000-0000-0000-0000-0000000000aa" in shown and "00000000-0000-0000-0000-0000000000bb" in shown) is whole
 
 
 def test_every_sort_of_permission_in_powershell(tmp_path: Path, snapshot: SnapshotAssertion) -> None:
