@@ -198,4 +198,5 @@ def test_defaults_of_a_kind_fit_together(kind: str) -> None:
 @every_kind
 def test_a_kind_has_tests_of_its_own(kind: str) -> None:
     tests = ROOT / f"tests/probes/test_{kind}.py"
+    assert tests.is_file(), f"the kind {kind} owes tests of its own: write tests/probes/test_{kind}.py"
     assert re.search(r"^(async )?def test_", tests.read_text(encoding="utf-8"), flags=re.MULTILINE)
