@@ -42,6 +42,7 @@ from probes.lib.http import Request, Wanted, fetch
 from probes.lib.http_expect import judge_status
 from probes.lib.m365_endpoints import Front, read_sets, read_version, required_fronts
 from probes.lib.proxy import Proxy, ProxyUrl, route_to
+from probes.lib.spelled import Spelled
 from probes.lib.tenant import Guid
 from probes.lib.tls import EXPIRY, Trust
 from probes.lib.url import HttpUrl, parse
@@ -58,6 +59,9 @@ _TOLD = 20
 # Hosts that evidence names; more would not fit a ticket.
 
 
+_TenantName = Annotated[str, Spelled(r"[A-Za-z0-9-]{1,63}", "the tenant's short name, such as contoso of contoso.sharepoint.com")]
+
+
 class Endpoints(Settings):
     """Which list to ask for, and which hosts of it to reach."""
 
@@ -65,7 +69,7 @@ class Endpoints(Settings):
     """Microsoft's cloud. GCC is in Worldwide."""
     service_areas: tuple[Literal["Common", "Exchange", "SharePoint", "Skype"], ...] = ()
     """Only these services (Teams is `Skype`); Common always comes with them. All where nothing is said."""
-    tenant_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,63}$")] | None = None
+    tenant_name: _TenantName | None = None
     """Your tenant, such as contoso of contoso.sharepoint.com: its own hosts are looked at too."""
     ipv6: bool = True
     """Look at IPv6 as well; `false` where your network has none."""

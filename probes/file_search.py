@@ -74,6 +74,7 @@ from probes.lib.drives import Drive, DrivePlace, door, drive_at, known_by
 from probes.lib.file_names import FileName
 from probes.lib.graph import MEASUREMENTS
 from probes.lib.search import IN_DRIVE_UNITS, MOST_PAGES, PAGE_HITS, Hit, Hits, everywhere, in_drive, look
+from probes.lib.spelled import Spelled
 
 Api = Literal["drive", "query"]
 
@@ -87,6 +88,11 @@ def _region(text: str) -> str:
     return text
 
 
+_Words = Annotated[
+    str, Field(min_length=1, max_length=_LONGEST_WORDS), Spelled(r"[\s\S]*\S[\s\S]*", "words to search for, not blanks alone")
+]
+
+
 class FileSearch(Settings):
     """What to look for, and where."""
 
@@ -96,7 +102,7 @@ class FileSearch(Settings):
     """Name of the document, without folders; one that nothing else has."""
     item: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     """Id of the document's driveItem, where its name is not enough to tell it from others."""
-    words: Annotated[str, Field(min_length=1, max_length=_LONGEST_WORDS, pattern=r"\S")] | None = None
+    words: _Words | None = None
     """Words to search for, of the document's name or content; without them its name."""
     region: Annotated[str, AfterValidator(_region), Field(json_schema_extra={"pattern": _REGION.pattern.join("^$")})] | None = None
     """Where the tenant's data lies, such as EUR; needed for `query`."""

@@ -58,12 +58,13 @@ from probes.lib.mail.access import RIGHTS, Account, Security, check_login, greet
 from probes.lib.mail.imap import Name
 from probes.lib.mail.imap_session import ImapSession, log_in, login_methods
 from probes.lib.resolve import ascii_host
+from probes.lib.spelled import Spelled
 from probes.lib.tls import EXPIRY, Trust, start_tls
 from probes.lib.wire import Wire
 
 _MECHANISMS = ("PLAIN", "LOGIN", "XOAUTH2")
 
-Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9=+-]*$")]
+Word = Annotated[str, Spelled(r"[A-Za-z0-9][A-Za-z0-9=+-]*", "one word of a server's capabilities, such as IDLE or AUTH=XOAUTH2")]
 
 
 class ImapCheck(Settings):

@@ -44,6 +44,7 @@ from probes.lib.mail.smtp_session import PORTS, Offer, Security, goes_on_under_t
 from probes.lib.nameservers import SYSTEM, Resolver
 from probes.lib.regex import Pattern, search
 from probes.lib.resolve import ascii_host
+from probes.lib.spelled import Spelled
 from probes.lib.tls import EXPIRY, Trust, start_tls
 from probes.lib.wire import Wire
 
@@ -51,7 +52,7 @@ _MECHANISMS = ("PLAIN", "LOGIN", "XOAUTH2")
 _DONE, _FORWARDED = 250, 251
 
 Host = Annotated[str, Field(min_length=1), AfterValidator(ascii_host)]
-Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$")]
+Word = Annotated[str, Spelled(r"[A-Za-z0-9][A-Za-z0-9-]*", "one word that a server offers, such as STARTTLS or SIZE")]
 
 
 class Envelope(Settings):

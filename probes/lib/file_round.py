@@ -18,6 +18,7 @@ from probes.lib.graph import MEASUREMENTS as OF_GRAPH
 from probes.lib.known import named
 from probes.lib.marked_file import Marked, marked, read_marked
 from probes.lib.quick_xor import quick_xor_hash
+from probes.lib.spelled import Sha256
 from probes.lib.storage import Bytes, Limits, content_of, download
 
 WRITTEN = "fogbell-write.bin"
@@ -42,7 +43,7 @@ _JUST = 120.0
 class Expected(Settings):
     """What whoever placed a file knows of it."""
 
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
+    sha256: Sha256 | None = None
     """SHA-256 of its content, 64 hexadecimal digits."""
     bytes: Annotated[int, Field(ge=0)] | None = None
     """Its size."""

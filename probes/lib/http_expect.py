@@ -14,6 +14,7 @@ from probes.lib.http import Response
 from probes.lib.jsonpath import JsonPath, find
 from probes.lib.regex import Pattern, search
 from probes.lib.retry_after import retry_after
+from probes.lib.spelled import Sha256, Spelled
 
 JSON_BYTES = 1 << 20
 """Longest JSON document that is parsed: parsing a longer one would hold up other probes."""
@@ -63,7 +64,9 @@ def _not_empty(statuses: tuple[int | str, ...]) -> tuple[int | str, ...]:
 
 
 Status = Annotated[int | str, AfterValidator(_checked)]
-FieldName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", max_length=200)]
+FieldName = Annotated[
+    str, Field(max_length=200), Spelled(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", "the name of a header field, such as Content-Type, without a colon")
+]
 """Name of a header field (RFC 9110 5.1)."""
 
 
@@ -93,7 +96,7 @@ class ExpectBody(Settings):
     """Least size after unpacking."""
     max_bytes: Annotated[int, Field(ge=0)] | None = None
     """Greatest size after unpacking. Unlike `body_limit` it lets the whole body come and tells its size."""
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
+    sha256: Sha256 | None = None
     """SHA-256 of it after unpacking, in hexadecimal."""
 
     @property

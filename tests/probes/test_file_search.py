@@ -355,7 +355,7 @@ async def test_pages_end_even_where_the_service_has_no_end() -> None:
         ({"drive": {"site": "contoso.sharepoint.com"}}, "does not begin with"),
         ({"document": "probe/canary.txt"}, "is no name of a file"),
         ({"document": 'a"b'}, "is no name of a file"),
-        ({"words": " "}, "pattern"),
+        ({"words": " "}, "must be words to search for, not blanks alone"),
         ({"through": []}, "at least 1"),
         ({"expect_hits": 0}, "greater than or equal to 1"),
         ({"expect_hits": 151}, "less than or equal to 150"),

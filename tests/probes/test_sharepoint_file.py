@@ -393,7 +393,7 @@ async def test_the_least_permission_is_enough_and_is_told_with_its_site(write: b
         ({"site": f"{SITE}/Shared%20Documents/Forms/AllItems.aspx"}, "the address of a site"),
         ({"write_bytes": 10}, "greater than or equal to 1024"),
         ({"min_bytes_per_second": 0}, "greater than 0"),
-        ({"expect": {"sha256": "x"}}, "pattern"),
+        ({"expect": {"sha256": "x"}}, "must be a SHA-256: 64 hexadecimal digits"),
     ],
     ids=["no path", "dots", "colon", "no TLS", "a page", "too small", "no speed", "no hash"],
 )
