@@ -176,6 +176,13 @@ def test_ediscovery_is_said_to_need_a_role_group_of_purview(tmp_path: Path) -> N
         assert "Add-RoleGroupMember -Identity eDiscoveryManager -Member" in commands(wanted, shell)
 
 
+def test_the_shipped_kind_that_asks_ediscovery_is_said_to_need_it(tmp_path: Path) -> None:
+    path = written(tmp_path, "[{name: a, kind: purview, parts: [ediscovery]}]")
+    done = CliRunner().invoke(app, ["permissions", "--config", str(path), "--shell", "az"])
+    assert done.output.count("eDiscovery Manager (Purview portal: ") == 1 + 1
+    assert "Add-RoleGroupMember" in done.output
+
+
 @pytest.mark.parametrize("writes", [False, True])
 def test_a_site_is_only_written_to_where_a_probe_writes(tmp_path: Path, *, writes: bool) -> None:
     text = commands(demand(tmp_path, f"[{{name: files, kind: files, writes: {str(writes).lower()}}}]"), Shell.POWERSHELL)
