@@ -1,31 +1,19 @@
 """The kind `mail_roundtrip` with EWS at both ends, as the agent runs it."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from agent.drill.ews import Policy
 from agent.drill.faults import Fault, Mail
 from agent.drill.graph.post import Post
 from probes.core.contract import Outcome, Run
 from probes.core.reasons import Reason
-from probes.lib.mail.ews import ends
-from tests.fakes.exchange import RECIPIENT, SENDER, Exchange, simulated
+from tests.fakes.exchange import RECIPIENT, SENDER, Exchange
 from tests.probes.once import once
 
 on_one_loop = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Exchange]:
-    """Serve one Exchange for all tests, whose letters arrive at once and are looked for soon."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ends, "looks", lambda: iter([0.05 * number for number in range(1, 1000)]))
-        async with simulated(tmp_path_factory.mktemp("exchange")) as exchange:
-            exchange.world.of(Post).delay = 0.0
-            yield exchange
 
 
 @pytest.fixture

@@ -1,11 +1,9 @@
 """Letters by EWS against the simulated Exchange, every word of both sides held against Microsoft's schemas."""
 
 import time
-from collections.abc import AsyncIterator
 from time import perf_counter
 
 import pytest
-import pytest_asyncio
 
 from agent.drill.faults import Fault, Mail
 from agent.drill.graph.mailbox import QUOTA
@@ -18,20 +16,10 @@ from probes.lib.mail.ews import ends
 from probes.lib.mail.ews.desk import EwsDesk
 from probes.lib.mail.ews.settings import EwsReceive, EwsSend, permissions
 from probes.lib.mail.letter import Letter, Template, new_letter, tag_in
-from tests.fakes.exchange import RECIPIENT, SENDER, Exchange, simulated
+from tests.fakes.exchange import RECIPIENT, SENDER, Exchange
 from tests.judges.ews import mistakes, needs_schemas
 
 on_one_loop = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Exchange]:
-    """Serve one Exchange for all tests, so that they share the processes that speak EWS: each takes half a second to start."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ends, "looks", lambda: iter([0.05 * number for number in range(1, 1000)]))
-        async with simulated(tmp_path_factory.mktemp("exchange")) as exchange:
-            exchange.world.of(Post).delay = 0.0
-            yield exchange
 
 
 @pytest.fixture
