@@ -25,6 +25,8 @@ _TRANSACTION_BYTES = 12
 _SUCCESS, _ERROR, _CLASS = 0x0100, 0x0110, 0x0110
 _ERROR_CODE, _XOR_MAPPED, _OLD_XOR_MAPPED, _REQUESTED_TRANSPORT, _SOFTWARE, _FINGERPRINT = 0x0009, 0x0020, 0x8020, 0x0019, 0x8022, 0x8028
 # The old one is what drafts before RFC 5389 used, and Microsoft's own dialect ([MS-TURN] 2.2.2) with them.
+_INTEGRITY, _INTEGRITY_BYTES = 0x0008, 20
+# MESSAGE-INTEGRITY, an HMAC-SHA1 (RFC 8489 14.5). Its value says nothing to us, who share no secret with the relay.
 _FINGERPRINT_MASK = 0x5354554E
 _UDP = b"\x11\0\0\0"
 _FAMILIES = {(1, 8): IPv4Address, (2, 20): IPv6Address}
@@ -123,6 +125,8 @@ def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
         value = data[at + _ATTRIBUTE.size : at + _ATTRIBUTE.size + length]
         if len(value) < length:
             raise Malformed(f"attribute 0x{kind:04x} is longer than the message")
+        if kind == _INTEGRITY and length != _INTEGRITY_BYTES:
+            raise Malformed(f"an integrity of {length} bytes")  # a longer one would hide the fingerprint behind it
         if kind == _FINGERPRINT and value != (zlib.crc32(data[:at]) ^ _FINGERPRINT_MASK).to_bytes(4):
             raise Malformed("the fingerprint is wrong")
         yield kind, value

@@ -133,10 +133,11 @@ def test_whatever_comes_is_an_answer_or_malformed(data: bytes) -> None:
             continue
 
 
-@given(at=st.integers(0, len(IPV4) - 9), flipped=st.integers(1, 255))
-def test_no_bent_byte_goes_unseen_under_a_fingerprint(at: int, flipped: int) -> None:
-    with pytest.raises(Malformed):
-        parse(Method.BINDING, IPV4[:at] + bytes((IPV4[at] ^ flipped,)) + IPV4[at + 1 :])
+@pytest.mark.parametrize("at", range(len(IPV4) - 8))
+def test_no_bent_byte_goes_unseen_under_a_fingerprint(at: int) -> None:
+    for flipped in range(1, 256):
+        with pytest.raises(Malformed):
+            parse(Method.BINDING, IPV4[:at] + bytes((IPV4[at] ^ flipped,)) + IPV4[at + 1 :])
 
 
 def test_no_two_questions_are_the_same() -> None:
